@@ -1,0 +1,1 @@
+"""Read and write MRC and MRCZ electron-microscopy files."""

@@ -1,0 +1,3 @@
+"""The version of this package, and of the label in the files that it writes."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,1 @@
+"""Optional bridges to other packages; each is imported only when asked for."""

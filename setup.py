@@ -1,0 +1,51 @@
+"""Packaging of mrcz: what is installed, and which extras exist (docs/architecture.rst says why)."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = (HERE / "mrcz" / "__version__.py").read_text().split('"')[-2]
+
+EXTRAS = {
+    "blosc2": ["blosc2>=2.5"],
+    "dask": ["dask[array]", "distributed"],
+    "view": ["matplotlib"],
+    "tiff": ["tifffile", "imagecodecs"],
+    "napari": ["npe2", "dask[array]"],
+    "relion": ["starfile", "pandas", "scipy", "scikit-learn", "matplotlib"],
+    "remote": ["fsspec"],
+    "test": ["pytest>=8", "hypothesis>=6.100"],
+    "docs": ["sphinx>=7", "numpydoc", "pydata-sphinx-theme"],
+}
+
+setup(
+    name="mrcz",
+    version=VERSION,
+    description="Read and write MRC and compressed MRCZ electron-microscopy files, and Gatan DM4",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=["mrcz", "mrcz.plugins", "mrcz.tests"],
+    package_dir={"mrcz": "mrcz", "mrcz.tests": "tests"},
+    package_data={"mrcz": ["py.typed", "data/*"],
+                  "mrcz.tests": ["data/*", "data/*/*"]},
+    install_requires=["numpy>=1.24", "blosc>=1.11", "python-rapidjson>=1.5"],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["mrcz = mrcz.cli:main"]},
+    classifiers=[
+        "Development Status :: 5 - Production/Stable",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Typing :: Typed",
+    ],
+)

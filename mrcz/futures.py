@@ -1,0 +1,69 @@
+"""Work in the background: one executor that all the ``async…`` functions share."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # imported when first used: it costs a tenth of importing mrcz
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+__all__ = ["set_workers", "submit"]
+
+logger = logging.getLogger("mrcz")
+
+_lock = threading.Lock()
+_executor: ThreadPoolExecutor | None = None
+_executor_pid = 0
+_workers = 1
+
+
+def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    """Run ``function(*args, **kwargs)`` behind what was submitted before.
+
+    Jobs that are waiting are finished before the interpreter exits.
+
+    Returns
+    -------
+    concurrent.futures.Future
+        Of the function's result.
+    """
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
+    global _executor, _executor_pid
+    with _lock:
+        if _executor is None or _executor_pid != os.getpid():  # threads don't survive a fork
+            _executor = ThreadPoolExecutor(_workers, thread_name_prefix="mrcz-async")
+            _executor_pid = os.getpid()
+        return _executor.submit(function, *args, **kwargs)
+
+
+def set_workers(count: int) -> None:
+    """Set how many background jobs run at a time; those under way are finished first.
+
+    Raises
+    ------
+    ValueError
+        If `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"the number of asynchronous workers must be >= 1, not {count}")
+    global _executor, _workers
+    with _lock:
+        old, _executor = _executor, None
+        _workers = int(count)
+    if old is not None:
+        old.shutdown(wait=True)
+
+
+def log_failure(what: str) -> Callable[[Future[Any]], None]:
+    """Return a callback that logs a job's exception as an error that names `what`."""
+
+    def callback(future: Future[Any]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            logger.error("%s failed: %s: %s", what, type(error).__name__, error)
+
+    return callback

@@ -1,0 +1,384 @@
+"""The 1024-byte record at the head of every file: one dtype, parsing and packing.
+
+Fields are those of MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015), IMOD's stamp
+and flags, and MRCZ's own words: voltage, C3, gain and packed bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .__version__ import __version__
+from .errors import MRCFormatError, MRCTruncatedError
+from .modes import (
+    COMPRESSOR_ENUM,
+    COMPRESSOR_FACTOR,
+    REVERSE_COMPRESSOR_ENUM,
+    UNSIGNED_BYTES,
+    Mode,
+    modes_of,
+)
+
+__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "HeaderFields", "Record", "byteorder_of", "parse"]
+
+HEADER_BYTES = 1024
+
+HEADER_DTYPE = np.dtype(
+    [
+        ("nx", "<i4"), ("ny", "<i4"), ("nz", "<i4"),  # columns, rows, sections
+        ("mode", "<i4"),  # pixel type + 1000 * compressor
+        ("nxstart", "<i4"), ("nystart", "<i4"), ("nzstart", "<i4"),
+        ("mx", "<i4"), ("my", "<i4"), ("mz", "<i4"),  # samples a unit cell
+        ("cella", "<f4", 3), ("cellb", "<f4", 3),  # Å, degrees
+        ("mapc", "<i4"), ("mapr", "<i4"), ("maps", "<i4"),  # axis of columns, rows, sections
+        ("dmin", "<f4"), ("dmax", "<f4"), ("dmean", "<f4"),
+        ("ispg", "<i4"),  # 0 image stack, 1 volume, 401 volume stack
+        ("nsymbt", "<i4"),  # bytes of extended header
+        ("extra1", "V8"),
+        ("exttyp", "S4"), ("nversion", "<i4"),
+        ("extra2", "V20"),
+        ("voltage", "<f4"), ("c3", "<f4"), ("gain", "<f4"),  # kV, mm, counts/e-
+        ("packed_bytes", "<i8"),
+        ("imod_stamp", "<i4"), ("imod_flags", "<i4"),
+        ("extra3", "V36"),
+        ("origin", "<f4", 3),
+        ("map", "S4"), ("machst", "V4"),
+        ("rms", "<f4"),
+        ("nlabl", "<i4"), ("labels", "S80", 10),
+    ]
+)  # fmt: skip
+"""The record, little-endian; ``.newbyteorder('>')`` is the other one."""
+
+_DTYPES = {"<": HEADER_DTYPE, ">": HEADER_DTYPE.newbyteorder(">")}
+_NAMES: tuple[str, ...] = HEADER_DTYPE.names or ()
+_MACHINE_STAMP = {"<": b"DD\0\0", ">": b"\x11\x11\0\0"}
+_IMOD_STAMP = 1146047817  # bytes "IMOD"
+_IMOD_SIGNED_BYTES = 1
+_LABEL = re.compile(r"MRCZ\s*(\d+)\.(\d+)")
+_LIST_LABEL = "MRCZ list, slices="
+_LIST_LABEL_PATTERN = re.compile(re.escape(_LIST_LABEL) + r"(\d+)")
+
+VOLUME, IMAGE_STACK, VOLUME_STACK = 1, 0, 401
+"""Values of ISPG for data without crystal symmetry."""
+
+_ENDIANS = {"le": "<", "be": ">", "<": "<", ">": ">", "little": "<", "big": ">"}
+
+
+def byteorder_of(endian: str) -> str:
+    """Return ``'<'`` or ``'>'`` for the `endian` argument of the public functions.
+
+    Raises
+    ------
+    ValueError
+        Unless it is ``'le'`` or ``'be'`` (or a synonym: ``'<'``, ``'>'``, ``'little'``,
+        ``'big'``).
+    """
+    try:
+        return _ENDIANS[endian.lower()]
+    except (KeyError, AttributeError):
+        raise ValueError(f"endian must be 'le' or 'be', not {endian!r}") from None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the record of a file says, checked.
+
+    Attributes
+    ----------
+    fields : mapping
+        Every field of `HEADER_DTYPE` as Python values.
+    byteorder : str
+        ``'<'`` or ``'>'``, of the record and the pixels.
+    mode : Mode
+        Type of the pixels.
+    compressor : str or None
+        Codec of the frames.
+    nx, ny, nz : int
+        Columns, rows, slices.
+    path : str
+        The file's name, for messages.
+    """
+
+    fields: Mapping[str, Any]
+    byteorder: str
+    mode: Mode
+    compressor: str | None
+    nx: int
+    ny: int
+    nz: int
+    path: str
+
+    @property
+    def data_offset(self) -> int:
+        """Byte offset of the first pixel or chunk."""
+        return HEADER_BYTES + int(self.fields["nsymbt"])
+
+    @cached_property
+    def disk_dtype(self) -> np.dtype[Any]:
+        """Dtype of a stored value, in the file's byte order."""
+        return np.dtype(self.byteorder + self.mode.disk)
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row."""
+        return self.mode.row_bytes(self.nx)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a stored slice, uncompressed."""
+        return self.row_bytes * self.ny
+
+    @property
+    def labels(self) -> list[str]:
+        """The text labels in use, without padding."""
+        texts = [raw.decode("latin-1").strip("\0 ") for raw in self.fields["labels"]]
+        return [text for text in texts if text]
+
+    @cached_property
+    def version(self) -> tuple[int, int] | None:
+        """Version (major, minor) in the label ``MRCZ<version>``; None without one."""
+        found = _LABEL.match(self.fields["labels"][0].decode("latin-1"))
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def pixelsize(self) -> tuple[float, float, float]:
+        """Size of a pixel (z, y, x) in Å.
+
+        CELLA over MX, MY, MZ as in MRC2014, or over the dimensions where python-mrcz
+        wrote CELLA so: in compressed files, and by its versions below 1.0.
+        """
+        dimensions = (self.nx, self.ny, self.nz)
+        fields = self.fields
+        counts = (fields["mx"], fields["my"], fields["mz"])
+        if self.compressor is not None or (self.version is not None and self.version < (1, 0)):
+            counts = dimensions
+        x, y, z = (
+            float(cell) / (count if count > 0 else dimension)
+            for cell, count, dimension in zip(fields["cella"], counts, dimensions, strict=True)
+        )
+        return (z, y, x)
+
+    @property
+    def declared_slices(self) -> int | None:
+        """Slices an item of a list as the record alone tells; 0: not a list.
+
+        None where a label below 0.5.0 leaves only the assumption of a list of 2-D.
+        """
+        if self.version is None:
+            return 0
+        if self.version < (0, 5):
+            return None
+        if self.fields["ispg"] == VOLUME:
+            return 0
+        if self.version < (1, 0) or self.compressor is not None or self.nz > 1:
+            return max(0, int(self.fields["mz"]))
+        return self._list_label or 0
+
+    @property
+    def _list_label(self) -> int | None:
+        """Slices as the second label has them: a list of one image and an image look alike."""
+        for label in self.labels[1:]:
+            if found := _LIST_LABEL_PATTERN.match(label):
+                return int(found[1])
+        return None
+
+    @property
+    def items_are_volumes(self) -> bool:
+        """Whether the items of a list are 3-D even where they hold one slice."""
+        return bool(self.fields["ispg"] == VOLUME_STACK)
+
+
+def parse(
+    data: bytes, *, path: str, endian: str = "le", convention: str = "ccpem"
+) -> Record:
+    """Return the record in the first 1024 bytes of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        At least 1024 bytes.
+    path : str
+        The file's name, for messages.
+    endian : str
+        Byte order to assume where neither machine stamp nor MODE tells.
+    convention : str
+        Numbering of modes: ``'ccpem'`` or ``'eman2'``.
+
+    Raises
+    ------
+    MRCTruncatedError
+        With fewer bytes.
+    MRCFormatError
+        If the mode is unknown or a size is not positive.
+    """
+    if len(data) < HEADER_BYTES:
+        raise MRCTruncatedError("the file is shorter than an MRC header", path=path,
+                                offset=len(data), expected=f"{HEADER_BYTES} bytes",
+                                found=len(data))
+    modes = modes_of(convention)
+    byteorder, swapped_mode = _find_byteorder(data, byteorder_of(endian), modes)
+    fields = _unpack(data, byteorder)
+    if swapped_mode:
+        # python-mrcz < 0.6 wrote MODE and NLABL of big-endian files little-endian.
+        other = _unpack(data, _other(byteorder))
+        fields["mode"], fields["nlabl"] = other["mode"], other["nlabl"]
+    mode, compressor = _decode_mode(fields["mode"], modes, path)
+    if mode.number == 0 and mode.memory == "i1" and _has_unsigned_bytes(fields):
+        mode = UNSIGNED_BYTES
+    for offset, name in enumerate(("nx", "ny", "nz")):
+        if fields[name] < 1:
+            raise MRCFormatError(f"{name.upper()} is not positive", path=path, offset=4 * offset,
+                                 expected=">= 1", found=fields[name])
+    if fields["nsymbt"] < 0:
+        raise MRCFormatError("NSYMBT is negative", path=path, offset=92, expected=">= 0",
+                             found=fields["nsymbt"])
+    return Record(fields, byteorder, mode, compressor,
+                  fields["nx"], fields["ny"], fields["nz"], path)
+
+
+def _unpack(data: bytes, byteorder: str) -> dict[str, Any]:
+    return dict(zip(_NAMES, np.frombuffer(data, _DTYPES[byteorder], 1)[0].item(), strict=True))
+
+
+def _other(byteorder: str) -> str:
+    return "<" if byteorder == ">" else ">"
+
+
+def _int(data: bytes, offset: int, byteorder: str) -> int:
+    return int.from_bytes(data[offset : offset + 4], "little" if byteorder == "<" else "big",
+                          signed=True)
+
+
+def _find_byteorder(data: bytes, default: str, modes: Mapping[int, Mode]) -> tuple[str, bool]:
+    """Return the byte order, and whether MODE alone is stored in the other one.
+
+    The machine stamp goes first, then a MODE that makes sense with dimensions that do,
+    then `default`.
+    """
+    stamp = data[212:214]
+    stamped = ">" if stamp == b"\x11\x11" else "<" if stamp in (b"DD", b"DA", b"AD") else None
+    first = stamped or default
+    second = _other(first)
+
+    def known_mode(order: str) -> bool:
+        return _is_known(_int(data, 12, order), modes)
+
+    def likely_sizes(order: str) -> bool:
+        return all(0 < _int(data, offset, order) < 1 << 20 for offset in (0, 4, 8))
+
+    if known_mode(first) and (stamped or likely_sizes(first) or not likely_sizes(second)):
+        return first, False
+    if known_mode(second):
+        return (second, False) if likely_sizes(second) else (first, True)
+    return first, False
+
+
+def _is_known(number: int, modes: Mapping[int, Mode]) -> bool:
+    return number % COMPRESSOR_FACTOR in modes and 0 <= number // COMPRESSOR_FACTOR < 1000
+
+
+def _decode_mode(number: int, modes: Mapping[int, Mode], path: str) -> tuple[Mode, str | None]:
+    compressor, pixel_mode = divmod(number, COMPRESSOR_FACTOR)
+    if number < 0 or pixel_mode not in modes:
+        raise MRCFormatError("unknown MODE", path=path, offset=12,
+                             expected=f"one of {sorted(modes)} + 1000 * compressor", found=number)
+    if compressor not in COMPRESSOR_ENUM:
+        raise MRCFormatError(f"unrecognized MRCZ compressor id = {compressor}", path=path,
+                             offset=12, expected=f"0..{max(COMPRESSOR_ENUM)}", found=compressor)
+    return modes[pixel_mode], COMPRESSOR_ENUM[compressor]
+
+
+def _has_unsigned_bytes(fields: Mapping[str, Any]) -> bool:
+    return (
+        fields["imod_stamp"] == _IMOD_STAMP and not fields["imod_flags"] & _IMOD_SIGNED_BYTES
+    )
+
+
+@dataclass(frozen=True)
+class HeaderFields:
+    """What goes into the record of a file to be written.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (nz, ny, nx).
+    mode : Mode
+        Type of the pixels.
+    compressor : str or None
+        Codec of the frames.
+    slices : int
+        0 for an array, else slices an item of a list.
+    ispg : int
+        `VOLUME`, `IMAGE_STACK` or `VOLUME_STACK`.
+    pixelsize : tuple of float
+        (z, y, x) in Å.
+    voltage, c3, gain : float
+        kV, mm, counts/e-.
+    minimum, maximum, mean, rms : float
+        Statistics of the pixels; rms is -1 where it was not computed.
+    metadata_bytes : int
+        Length of the JSON text.
+    packed_bytes : int
+        Length of all chunks; 0 in an uncompressed file.
+    byteorder : str
+        ``'<'`` or ``'>'``.
+    """
+
+    shape: tuple[int, int, int]
+    mode: Mode
+    compressor: str | None = None
+    slices: int = 0
+    ispg: int = VOLUME
+    pixelsize: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    voltage: float = 0.0
+    c3: float = 0.0
+    gain: float = 1.0
+    minimum: float = 0.0
+    maximum: float = 0.0
+    mean: float = 0.0
+    rms: float = -1.0
+    metadata_bytes: int = 0
+    packed_bytes: int = 0
+    byteorder: str = "<"
+
+    def pack(self) -> bytes:
+        """Return the 1024 bytes."""
+        nz, ny, nx = self.shape
+        mz = {VOLUME: nz, VOLUME_STACK: max(1, self.slices)}.get(self.ispg, 1)
+        z, y, x = self.pixelsize
+        cell_z = z * mz
+        if self.compressor is not None:  # python-mrcz's reading of MZ and CELLA
+            mz, cell_z = self.slices, z * nz
+        labels = [f"MRCZ{__version__}".encode()]
+        if self.slices:
+            labels.append(f"{_LIST_LABEL}{self.slices}".encode())
+        record = np.zeros((), _DTYPES[self.byteorder])
+        with np.errstate(over="ignore"):
+            record[()] = (
+                nx, ny, nz,
+                self.mode.number + COMPRESSOR_FACTOR * REVERSE_COMPRESSOR_ENUM[self.compressor],
+                0, 0, 0,
+                nx, ny, mz,
+                (x * nx, y * ny, cell_z), (90.0, 90.0, 90.0),
+                1, 2, 3,
+                self.minimum, self.maximum, self.mean,
+                self.ispg, self.metadata_bytes,
+                b"",
+                b"json" if self.metadata_bytes else b"", 20141,
+                b"",
+                self.voltage, self.c3, self.gain,
+                self.packed_bytes,
+                0, 0,
+                b"",
+                (0.0, 0.0, 0.0),
+                b"MAP ", _MACHINE_STAMP[self.byteorder],
+                self.rms,
+                len(labels), labels + [b""] * (10 - len(labels)),
+            )  # fmt: skip
+        return record.tobytes()

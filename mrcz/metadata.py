@@ -1,0 +1,199 @@
+"""Metadata: a dict to JSON bytes in the extended header, and back.
+
+Encoding always uses the standard library, so the bytes don't depend on what is
+installed; decoding uses rapidjson where it is, and the standard library for what
+rapidjson refuses.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+import logging
+import os
+import uuid
+from collections.abc import Mapping, Set
+from typing import Any
+
+import numpy as np
+
+__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "decode", "encode"]
+
+logger = logging.getLogger("mrcz")
+
+MAX_DEPTH = 256
+"""Levels of nesting that are written; more is a cycle or a mistake."""
+
+MAX_JSON_BYTES = 64 << 20
+"""Longest JSON text that is written or parsed: parsed objects take many times its size."""
+
+_BOM = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+
+
+def encode(meta: Mapping[Any, Any] | None) -> bytes:
+    """Return `meta` as UTF-8 JSON, ``b''`` for None or an empty dict.
+
+    NumPy scalars and arrays become numbers and lists, an Enum member
+    ``'Enum.Class.NAME'``, dates ISO 8601 text, paths text, an object with a
+    ``serialize()`` method what that returns, keys text. NaN and infinity are written
+    as ``NaN`` and ``Infinity``, as most JSON programs in Python read them.
+
+    Raises
+    ------
+    TypeError
+        For a value that has no JSON form; the message names its key path.
+    ValueError
+        For keys that collide once they are text, nesting beyond `MAX_DEPTH`
+        or text beyond `MAX_JSON_BYTES`.
+
+    Examples
+    --------
+    >>> encode({"dose": np.float32(1.5), "shape": np.arange(3)})
+    b'{"dose":1.5,"shape":[0,1,2]}'
+    """
+    if meta is None:
+        return b""
+    if not isinstance(meta, Mapping):
+        raise TypeError(f"meta must be a dict, not {type(meta).__name__}")
+    if not meta:
+        return b""
+    text = json.dumps(_plain(meta, ("meta",)), ensure_ascii=False, separators=(",", ":"))
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates, as in undecodable file names
+        data = json.dumps(json.loads(text), separators=(",", ":")).encode("ascii")
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"meta takes {len(data)} bytes as JSON; at most {MAX_JSON_BYTES} are kept")
+    return data
+
+
+def decode(data: bytes, where: str) -> dict[str, Any]:
+    """Return the dict in `data`; what can't be understood is a logged warning and ``{}``.
+
+    Parameters
+    ----------
+    data : bytes
+        JSON in UTF-8; other encodings are recognized where that is possible.
+    where : str
+        The file's name, for the warning.
+    """
+    try:
+        if len(data) > MAX_JSON_BYTES:
+            raise ValueError(f"{len(data)} bytes of text, more than {MAX_JSON_BYTES}")
+        meta = _loads(_text(data, where))
+        if not isinstance(meta, dict):
+            raise ValueError(f"it is a {type(meta).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
+        logger.warning("%s: its JSON metadata can't be read and is left out: %s", where, error)
+        return {}
+    return meta
+
+
+def _text(data: bytes, where: str) -> str:
+    encoding = next((name for bom, name in _BOM.items() if data.startswith(bom)), None)
+    encoding = encoding or json.detect_encoding(data)
+    try:
+        return data.decode(encoding).rstrip("\0")
+    except UnicodeDecodeError as error:
+        logger.warning("%s: its JSON metadata is not %s but read as Latin-1: %s",
+                       where, encoding, error)
+        return data.decode("latin-1").rstrip("\0")
+
+
+def _loads(text: str) -> Any:
+    try:
+        import rapidjson
+    except ImportError:
+        return json.loads(text)
+    try:
+        return rapidjson.loads(text)
+    except ValueError:
+        # The standard library reads a little more (lone surrogates, for one).
+        return json.loads(text)
+
+
+def _plain(value: Any, path: tuple[str, ...]) -> Any:
+    """Return `value` in the types that JSON has."""
+    if isinstance(value, enum.Enum):  # before str and int: an IntEnum is both
+        return f"Enum.{type(value).__name__}.{value.name}"
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    if len(path) > MAX_DEPTH:
+        raise ValueError(f"meta is nested deeper than {MAX_DEPTH} levels, at {_where(path[:6])}…")
+    if isinstance(value, Mapping):
+        return _plain_mapping(value, path)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, (*path, f"[{i}]")) for i, item in enumerate(value)]
+    if isinstance(value, Set):
+        return [_plain(item, path) for item in sorted(value, key=repr)]
+    if isinstance(value, np.ndarray):
+        return _plain(_listed(value), path)
+    return _plain_scalar(value, path)
+
+
+def _plain_mapping(value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, item in value.items():
+        name = _key(key)
+        if name in plain:
+            raise ValueError(f"two keys of {_where(path)} are {name!r} as text")
+        plain[name] = _plain(item, (*path, f"[{name!r}]"))
+    return plain
+
+
+def _plain_scalar(value: Any, path: tuple[str, ...]) -> Any:
+    if hasattr(value, "serialize") and callable(value.serialize):
+        return _plain(value.serialize(), (*path, ".serialize()"))
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return str(value)
+    if isinstance(value, np.generic):
+        return _plain(_item(value), path)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, os.PathLike):
+        return _plain(os.fspath(value), path)
+    if isinstance(value, (bytes, bytearray)):
+        try:
+            return bytes(value).decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    for kind in (str, bool, int, float):
+        if isinstance(value, kind):  # subclasses
+            return kind(value)
+    raise TypeError(
+        f"{_where(path)} is a {type(value).__name__}, which has no JSON form: {value!r:.80}"
+    )
+
+
+def _item(value: np.generic) -> Any:
+    """Return a NumPy scalar as Python's; extended floats have no item of their own."""
+    return float(value) if isinstance(value, np.longdouble) else value.item()
+
+
+def _listed(value: np.ndarray[Any, Any]) -> Any:
+    if value.dtype.kind in "Mm":
+        return value.astype(str).tolist()
+    if value.dtype.type is np.longdouble:
+        value = value.astype(np.float64)
+    return value.tolist()
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, enum.Enum):
+        return f"Enum.{type(key).__name__}.{key.name}"
+    if isinstance(key, np.generic):
+        key = key.item()
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, (bool, int, float, type(None))):
+        return str(json.dumps(key))
+    return str(key)
+
+
+def _where(path: tuple[str, ...]) -> str:
+    return "".join(path)

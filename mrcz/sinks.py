@@ -1,0 +1,250 @@
+"""Where bytes go: a file that appears only when it is whole, a file changed in place,
+or a file object; all written by offset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import secrets
+import stat
+import threading
+from typing import IO, Any
+
+__all__ = ["AtomicFile", "FileObjectSink", "InPlaceFile", "Sink", "open_sink"]
+
+_HAS_PWRITE = hasattr(os, "pwrite")
+_O_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class Sink:
+    """Bytes written at any offset, from any thread.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    """
+
+    name: str
+
+    def write_at(self, offset: int, data: Any) -> None:
+        """Write all of `data`, a contiguous buffer, at `offset`."""
+        raise NotImplementedError
+
+    def commit(self) -> None:
+        """Make what was written final."""
+
+    def abort(self) -> None:
+        """Undo, as far as this kind of sink can; safe to call after `commit`."""
+
+
+class _DescriptorSink(Sink):
+    def __init__(self, name: str, fd: int) -> None:
+        self.name = name
+        self.fd = fd
+        self._lock = threading.Lock()
+
+    def write_at(self, offset: int, data: Any) -> None:
+        view = memoryview(data).cast("B")
+        try:
+            while view:
+                count = self._write_some(offset, view)
+                offset += count
+                view = view[count:]
+        except OSError as error:
+            # Errors on a descriptor don't name the file.
+            raise OSError(error.errno, error.strerror, self.name) from error
+
+    def _write_some(self, offset: int, view: memoryview) -> int:
+        if _HAS_PWRITE:
+            return os.pwrite(self.fd, view, offset)
+        with self._lock:
+            os.lseek(self.fd, offset, os.SEEK_SET)
+            return os.write(self.fd, view)
+
+    def truncate(self, size: int) -> None:
+        """Set the file's length."""
+        os.ftruncate(self.fd, size)
+
+    def _close(self) -> None:
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class AtomicFile(_DescriptorSink):
+    """A new file that takes its name only when it is whole.
+
+    Parameters
+    ----------
+    path : str
+        Final name; symbolic links are followed.
+    fsync : bool
+        Whether `commit` waits until the bytes are on the disk.
+
+    Raises
+    ------
+    OSError
+        If the place can't be written to.
+    """
+
+    def __init__(self, path: str, *, fsync: bool = False) -> None:
+        target = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
+        folder = os.path.dirname(target)  # noqa: PTH120
+        self._target = target
+        self._fsync = fsync
+        # Short, whatever the length of the final name.
+        self._temporary = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")  # noqa: PTH118
+        old = _writable_status(target)
+        try:
+            fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from error
+        super().__init__(path, fd)
+        if old is not None:
+            _keep_access(fd, old)
+
+    def commit(self) -> None:
+        """Give the file its name, replacing what was there."""
+        if self._fsync:
+            os.fsync(self.fd)
+        self._close()
+        try:
+            os.replace(self._temporary, self._target)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.name) from error
+        self._temporary = ""
+        if self._fsync:
+            _fsync_folder(os.path.dirname(self._target) or ".")  # noqa: PTH120
+
+    def abort(self) -> None:
+        """Remove what was written; the old file stays."""
+        self._close()
+        temporary, self._temporary = self._temporary, ""
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+class InPlaceFile(_DescriptorSink):
+    """An existing file that is changed in place.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, os.open(path, os.O_RDWR | _O_BINARY))
+
+    def commit(self) -> None:
+        """Close the file."""
+        self._close()
+
+    def abort(self) -> None:
+        """Close the file as it is."""
+        self._close()
+
+
+class FileObjectSink(Sink):
+    """A binary file object, from its present position on; it stays open.
+
+    Parameters
+    ----------
+    fileobj : binary file
+        If it can't seek, it gets everything at `commit`.
+    """
+
+    def __init__(self, fileobj: IO[bytes]) -> None:
+        self.name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
+        self._final = fileobj
+        self._file: IO[bytes] = fileobj if fileobj.seekable() else io.BytesIO()
+        self._start = self._file.tell()
+        self._end = self._start
+        self._lock = threading.Lock()
+
+    def write_at(self, offset: int, data: Any) -> None:  # noqa: D102
+        view = memoryview(data).cast("B")
+        with self._lock:
+            self._file.seek(self._start + offset)
+            self._file.write(view)
+            self._end = max(self._end, self._start + offset + len(view))
+
+    def commit(self) -> None:
+        """Leave the file object behind the last byte."""
+        if self._file is not self._final:
+            self._final.write(self._file.getvalue())  # type: ignore[attr-defined]
+        else:
+            self._file.seek(self._end)
+
+
+class _StreamFile(FileObjectSink):
+    """A device or a pipe by its name: opened, written in one go, never replaced."""
+
+    def commit(self) -> None:
+        super().commit()
+        self._final.close()
+
+    def abort(self) -> None:
+        self._final.close()
+
+
+def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) -> Sink:
+    """Return the sink for a new file at a path, or for a binary file object.
+
+    Raises
+    ------
+    OSError
+        If the place can't be written to.
+    TypeError
+        If `file` is neither a path nor a binary file.
+    """
+    if hasattr(file, "write"):
+        if isinstance(file, io.TextIOBase):
+            raise TypeError("a file object must be opened in binary mode ('wb'), not text mode")
+        return FileObjectSink(file)
+    path = os.fspath(file)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    with contextlib.suppress(OSError):
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return _StreamFile(open(path, "wb", buffering=0))  # noqa: SIM115, PTH123
+    return AtomicFile(path, fsync=fsync)
+
+
+def _writable_status(path: str) -> os.stat_result | None:
+    """Return the status of a file to be replaced, which must be one we could overwrite."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(21, "Is a directory", path)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(13, "Permission denied", path)
+    return status
+
+
+def _keep_access(fd: int, old: os.stat_result) -> None:
+    if not hasattr(os, "fchmod"):
+        return
+    with contextlib.suppress(OSError):
+        new = os.fstat(fd)
+        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            os.fchown(fd, old.st_uid, old.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, stat.S_IMODE(old.st_mode))
+
+
+def _fsync_folder(folder: str) -> None:
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,304 @@
+"""Where bytes come from: files, file objects, compressed streams; all read by offset.
+
+Every read is positional and safe from several threads at once, and says so when the
+file is shorter than it was thought: plain reads rather than a memory map, since a
+mapped file that shrinks kills the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import stat
+import tempfile
+import threading
+import zlib
+from types import TracebackType
+from typing import IO, Any
+
+from .errors import MRCFormatError, MRCTruncatedError
+
+__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "open_source"]
+
+_HAS_PREAD = hasattr(os, "preadv")
+_SPOOL_BYTES = 64 << 20
+_STREAM_STEP = 1 << 20
+
+_OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+_MAGIC_BYTES = max(map(len, _OPENERS))
+
+
+class Source:
+    """Bytes that can be read at any offset.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    """
+
+    name: str
+
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fill `view` with the bytes from `offset` on.
+
+        Raises
+        ------
+        MRCTruncatedError
+            If the source ends before `view` is full.
+        """
+        raise NotImplementedError
+
+    def holds(self, end: int) -> bool:
+        """Return whether there are at least `end` bytes."""
+        raise NotImplementedError
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what is held; safe to call twice."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset` on, like `read_into`."""
+        data = bytearray(size)
+        self.read_into(offset, memoryview(data))
+        return bytes(data)
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _truncated(self, offset: int, wanted: int, found: int) -> MRCTruncatedError:
+        return MRCTruncatedError("the file ends too early", path=self.name, offset=offset,
+                                 expected=f"{wanted} bytes", found=f"{found} bytes")
+
+
+class FileSource(Source):
+    """A file on disk.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        status = os.fstat(self._fd)
+        if stat.S_ISDIR(status.st_mode):
+            self.close()
+            raise IsADirectoryError(21, "Is a directory", path)
+        self.is_regular = stat.S_ISREG(status.st_mode)
+        self._size = status.st_size
+        self.identity = (status.st_size, status.st_mtime_ns, status.st_ino)
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:  # noqa: D102
+        return self._size
+
+    def holds(self, end: int) -> bool:  # noqa: D102
+        return end <= self._size
+
+    def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
+        done, wanted = 0, len(view)
+        while done < wanted:
+            count = self._read_some(offset + done, view[done:] if done else view)
+            if count == 0:
+                raise self._truncated(offset, wanted, done)
+            done += count
+
+    def read(self, offset: int, size: int) -> bytes:  # noqa: D102
+        if _HAS_PREAD:
+            data = os.pread(self._fd, size, offset)
+            if len(data) == size:
+                return data
+        return super().read(offset, size)
+
+    def _read_some(self, offset: int, view: memoryview) -> int:
+        if _HAS_PREAD:
+            return os.preadv(self._fd, [view], offset)
+        with self._lock:
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            data = os.read(self._fd, min(len(view), 1 << 30))
+        view[: len(data)] = data
+        return len(data)
+
+    def detach(self) -> int:
+        """Hand the file descriptor over to the caller."""
+        fd, self._fd = self._fd, -1
+        return fd
+
+    def close(self) -> None:  # noqa: D102
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+
+class FileObjectSource(Source):
+    """A seekable binary file object, from its present position on.
+
+    Parameters
+    ----------
+    fileobj : binary file
+        Stays open.
+    """
+
+    def __init__(self, fileobj: IO[bytes]) -> None:
+        self.name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
+        self._file = fileobj
+        self._start = fileobj.tell()
+        self._size = max(0, fileobj.seek(0, os.SEEK_END) - self._start)
+        fileobj.seek(self._start)
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:  # noqa: D102
+        return self._size
+
+    def holds(self, end: int) -> bool:  # noqa: D102
+        return end <= self._size
+
+    def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
+        done, wanted = 0, len(view)
+        with self._lock:
+            self._file.seek(self._start + offset)
+            while done < wanted:
+                data = self._file.read(min(wanted - done, _SPOOL_BYTES))
+                if not data:
+                    raise self._truncated(offset, wanted, done)
+                view[done : done + len(data)] = data
+                done += len(data)
+
+
+class StreamSource(Source):
+    """A stream that can only be read forwards, kept as far as it was needed.
+
+    Parameters
+    ----------
+    stream : binary file
+        Is closed with the source.
+    name : str
+        For messages.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.name = name
+        self._stream = stream
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
+        self._available = 0
+        self._at_end = False
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:  # noqa: D102
+        with self._lock:
+            while not self._at_end:
+                self._fetch(self._available + 16 * _STREAM_STEP)
+            return self._available
+
+    def holds(self, end: int) -> bool:  # noqa: D102
+        with self._lock:
+            self._fetch(end)
+            return end <= self._available
+
+    def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
+        wanted = len(view)
+        with self._lock:
+            self._fetch(offset + wanted)
+            found = min(wanted, self._available - offset)
+            if found < wanted:
+                raise self._truncated(offset, wanted, max(0, found))
+            self._spool.seek(offset)
+            self._spool.readinto(view)
+
+    def _fetch(self, end: int) -> None:
+        self._spool.seek(self._available)
+        while self._available < end and not self._at_end:
+            try:
+                data = self._stream.read(min(_STREAM_STEP, max(end - self._available, 1 << 16)))
+            except EOFError as error:
+                raise MRCTruncatedError(f"the compressed stream is cut: {error}", path=self.name,
+                                        offset=self._available) from error
+            except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                raise MRCFormatError(f"the compressed stream is damaged: {error}", path=self.name,
+                                     offset=self._available) from error
+            self._at_end = not data
+            self._spool.write(data)
+            self._available += len(data)
+
+    def close(self) -> None:  # noqa: D102
+        self._stream.close()
+        self._spool.close()
+
+
+def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
+    """Return the source for a path or a binary file object.
+
+    Streams of gzip, bzip2 and xz are recognized by their content, not their name.
+
+    Parameters
+    ----------
+    file : str, os.PathLike or binary file
+        What to read.
+
+    Raises
+    ------
+    OSError
+        If it can't be opened.
+    TypeError
+        If it is neither a path nor a binary file.
+    """
+    if hasattr(file, "read"):
+        return _from_fileobj(file)
+    path = os.fspath(file)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    source = FileSource(path)
+    if not source.is_regular:
+        return StreamSource(io.open(source.detach(), "rb"), path)  # noqa: UP020, SIM115
+    opener = _opener_of(source)
+    if opener is None:
+        return source
+    source.close()
+    return StreamSource(opener(path, "rb"), path)
+
+
+def _from_fileobj(fileobj: IO[bytes]) -> Source:
+    if isinstance(fileobj, io.TextIOBase):
+        raise TypeError("a file object must be opened in binary mode ('rb'), not text mode")
+    name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
+    if not fileobj.seekable():
+        return StreamSource(io.BytesIO(fileobj.read()), name)
+    source = FileObjectSource(fileobj)
+    opener = _opener_of(source)
+    return source if opener is None else StreamSource(opener(fileobj), name)
+
+
+def _opener_of(source: Source) -> Any:
+    head = source.read(0, min(_MAGIC_BYTES, source.size))
+    return next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)

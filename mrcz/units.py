@@ -1,0 +1,88 @@
+"""Units of length: what a pixel size is given and asked in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["angstrom_per", "parse_pixelsize"]
+
+logger = logging.getLogger("mrcz")
+
+DEFAULT_SLICE_SPACING = 10.0
+"""Å between slices where only [y, x] are given, as python-mrcz has it."""
+
+_UNITS: dict[str, float] = {
+    **dict.fromkeys(("\\AA", "AA", "A", "\u00c5", "\u212b", "angstrom", "angstroms"), 1.0),
+    **dict.fromkeys(("pm", "picometer", "picometre"), 1e-2),
+    **dict.fromkeys(("nm", "nanometer", "nanometre"), 10.0),
+    **dict.fromkeys(("\\mum", "um", "\u00b5m", "\u03bcm", "micron", "microns"), 1e4),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e7),
+    **dict.fromkeys(("m", "meter", "metre"), 1e10),
+}
+
+
+def angstrom_per(unit: str) -> float:
+    r"""Return how many Å one `unit` is.
+
+    An unknown unit is taken as nm, as python-mrcz does, with a logged warning.
+
+    Examples
+    --------
+    >>> angstrom_per("nm"), angstrom_per("\\mum"), angstrom_per("\\AA")
+    (10.0, 10000.0, 1.0)
+    """
+    factor = _UNITS.get(unit)
+    if factor is None and isinstance(unit, str):
+        factor = _UNITS.get(unit.strip().lower())
+    if factor is None:
+        logger.warning("unknown pixel unit %r taken as nm; known: %s", unit, ", ".join(_UNITS))
+        factor = _UNITS["nm"]
+    return factor
+
+
+def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
+    """Return a user's pixel size as (z, y, x) in Å.
+
+    Parameters
+    ----------
+    pixelsize : float or sequence of float
+        One value for all axes, ``[y, x]`` (then z is 10 Å) or ``[z, y, x]``, in `unit`.
+    unit : str
+        See `angstrom_per`.
+
+    Raises
+    ------
+    ValueError
+        If there are not 1, 2 or 3 values, or one of them is not finite.
+    TypeError
+        If a value is not a number.
+
+    Examples
+    --------
+    >>> parse_pixelsize([0.2, 0.1], "nm")
+    (10.0, 2.0, 1.0)
+    """
+    factor = angstrom_per(unit)
+    if isinstance(pixelsize, (int, float)):
+        values = [pixelsize]
+    elif isinstance(pixelsize, np.ndarray) or not isinstance(pixelsize, Iterable):
+        values = np.ravel(pixelsize).tolist()
+    else:
+        values = list(pixelsize)
+    try:
+        sizes = [float(value) * factor for value in values]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"pixelsize must hold numbers, not {pixelsize!r}") from error
+    if not np.isfinite(sizes).all():
+        raise ValueError(f"pixelsize must be finite, not {pixelsize!r}")
+    if len(sizes) == 1:
+        return (sizes[0], sizes[0], sizes[0])
+    if len(sizes) == 2:
+        return (DEFAULT_SLICE_SPACING, sizes[0], sizes[1])
+    if len(sizes) == 3:
+        return (sizes[0], sizes[1], sizes[2])
+    raise ValueError(f"pixelsize must have 1, 2 or 3 elements, not {len(sizes)}: {pixelsize!r}")

@@ -7,6 +7,7 @@
         ├── MRCFormatError (ValueError)   the file is malformed
         │   ├── MRCTruncatedError (EOFError)   it ends before its content does
         │   └── MRCChecksumError          its content is not what was written
+        ├── FrameIndexError (IndexError, ValueError)   it has no such frame
         └── MissingCodecError (ImportError)    a package that the file needs is missing
 
 Wrong arguments raise the builtin `ValueError` and `TypeError`; trouble with the
@@ -19,6 +20,7 @@ import os
 from typing import Any
 
 __all__ = [
+    "FrameIndexError",
     "MRCChecksumError",
     "MRCError",
     "MRCFormatError",
@@ -101,6 +103,10 @@ class MRCTruncatedError(MRCFormatError, EOFError):
 
 class MRCChecksumError(MRCFormatError):
     """The bytes on disk are not those that were written."""
+
+
+class FrameIndexError(MRCError, IndexError, ValueError):
+    """The file has no such frame; a ValueError too, since python-mrcz raises that."""
 
 
 class MissingCodecError(MRCError, ImportError):

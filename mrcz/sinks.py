@@ -1,6 +1,4 @@
-"""Where bytes go: a file that appears only when it is whole, a file changed in place,
-or a file object; all written by offset.
-"""
+"""Where bytes go: new files, files changed in place, file objects; all by offset."""
 
 from __future__ import annotations
 
@@ -91,12 +89,12 @@ class AtomicFile(_DescriptorSink):
     """
 
     def __init__(self, path: str, *, fsync: bool = False) -> None:
-        target = os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114
-        folder = os.path.dirname(target)  # noqa: PTH120
+        target = os.path.realpath(path) if os.path.islink(path) else path
+        folder = os.path.dirname(target)
         self._target = target
         self._fsync = fsync
         # Short, whatever the length of the final name.
-        self._temporary = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")  # noqa: PTH118
+        self._temporary = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
         old = _writable_status(target)
         try:
             fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
@@ -117,7 +115,7 @@ class AtomicFile(_DescriptorSink):
             raise OSError(error.errno, error.strerror, self.name) from error
         self._temporary = ""
         if self._fsync:
-            _fsync_folder(os.path.dirname(self._target) or ".")  # noqa: PTH120
+            _fsync_folder(os.path.dirname(self._target) or ".")
 
     def abort(self) -> None:
         """Remove what was written; the old file stays."""
@@ -202,17 +200,17 @@ def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) 
     TypeError
         If `file` is neither a path nor a binary file.
     """
-    if hasattr(file, "write"):
+    if not isinstance(file, (str, bytes, os.PathLike)):
+        if not hasattr(file, "write"):
+            raise TypeError(f"a path or a binary file object is needed, not {type(file).__name__}")
         if isinstance(file, io.TextIOBase):
             raise TypeError("a file object must be opened in binary mode ('wb'), not text mode")
         return FileObjectSink(file)
-    path = os.fspath(file)
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
+    path = os.fsdecode(file)
     with contextlib.suppress(OSError):
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            return _StreamFile(open(path, "wb", buffering=0))  # noqa: SIM115, PTH123
+            return _StreamFile(open(path, "wb", buffering=0))
     return AtomicFile(path, fsync=fsync)
 
 

@@ -232,7 +232,7 @@ class StreamSource(Source):
             if found < wanted:
                 raise self._truncated(offset, wanted, max(0, found))
             self._spool.seek(offset)
-            self._spool.readinto(view)
+            view[:] = self._spool.read(wanted)
 
     def _fetch(self, end: int) -> None:
         self._spool.seek(self._available)
@@ -273,14 +273,12 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
     TypeError
         If it is neither a path nor a binary file.
     """
-    if hasattr(file, "read"):
+    if not isinstance(file, (str, bytes, os.PathLike)):
         return _from_fileobj(file)
-    path = os.fspath(file)
-    if isinstance(path, bytes):
-        path = os.fsdecode(path)
+    path = os.fsdecode(file)
     source = FileSource(path)
     if not source.is_regular:
-        return StreamSource(io.open(source.detach(), "rb"), path)  # noqa: UP020, SIM115
+        return StreamSource(io.open(source.detach(), "rb"), path)  # noqa: UP020
     opener = _opener_of(source)
     if opener is None:
         return source
@@ -289,6 +287,8 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
 
 
 def _from_fileobj(fileobj: IO[bytes]) -> Source:
+    if not hasattr(fileobj, "read"):
+        raise TypeError(f"a path or a binary file object is needed, not {type(fileobj).__name__}")
     if isinstance(fileobj, io.TextIOBase):
         raise TypeError("a file object must be opened in binary mode ('rb'), not text mode")
     name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))

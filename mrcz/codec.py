@@ -1,0 +1,409 @@
+"""One frame and its blosc chunk: compressing, decompressing, cutting and joining.
+
+A c-blosc version-2 chunk is a 16-byte header (version, codec version, flags, typesize,
+then the int32 nbytes, blocksize and cbytes), a table of int32 block offsets counted
+from the chunk's first byte, and the blocks. Blocks don't know of each other, so a run
+of them behind a new header and table is a chunk again: that is how rows of a frame are
+read without the rest, and how several threads work on one frame.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import MissingCodecError, MRCFormatError, MRCTruncatedError
+from .modes import BLOSC1_COMPRESSORS, REVERSE_COMPRESSOR_ENUM
+
+try:
+    from blosc import blosc_extension  # blosc's wrappers cost more than a small frame
+except ImportError:
+    blosc_extension = None
+
+__all__ = [
+    "BLOSC2_PRESENT",
+    "BLOSC_PRESENT",
+    "CHUNK_HEADER_BYTES",
+    "MAX_CHUNK_BYTES",
+    "ChunkHeader",
+    "CodecOptions",
+    "blosc_extension",
+    "cut_chunk",
+    "parse_chunk_header",
+]
+
+BLOSC_PRESENT = blosc_extension is not None
+BLOSC2_PRESENT = importlib.util.find_spec("blosc2") is not None
+
+CHUNK_HEADER_BYTES = 16
+MAX_CHUNK_BYTES = 2**31 - 1
+"""Sizes in a chunk's header are int32."""
+
+MAX_OVERHEAD = 16
+"""Bytes by which a version-2 chunk may exceed its content (BLOSC_MAX_OVERHEAD)."""
+
+BLOSC2_OVERHEAD = 1024
+"""Allowance for the longer headers of version 3 and above."""
+
+FLAG_MEMCPY = 0x2
+FLAG_NO_SPLIT = 0x10
+VERSION_BLOSC1 = 2
+"""Highest chunk version that c-blosc 1 reads; blosc2 writes 5."""
+
+SHUFFLES: dict[str, int] = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
+FILTER_FLAGS = {0x1: "shuffle", 0x4: "bitshuffle"}
+
+_DEFAULT_BLOCKSIZE = {"zstd": 1 << 20, "zlib": 1 << 20}
+_FAST_BLOCKSIZE = 1 << 18
+_BLOSC2_PLUGINS = {
+    "openhtj2k": "blosc2-openhtj2k",
+    "grok": "blosc2-grok",
+    "openzl": "blosc2-openzl",
+    "j2k": "blosc2-grok",
+    "htj2k": "blosc2-openhtj2k",
+}
+
+_HEADER = struct.Struct("<4B3i")
+
+
+class ChunkHeader(NamedTuple):
+    """The 16 bytes that every chunk starts with; sizes in bytes."""
+
+    version: int
+    codec_version: int
+    flags: int
+    typesize: int
+    nbytes: int
+    blocksize: int
+    cbytes: int
+
+    @property
+    def is_memcpy(self) -> bool:
+        """Whether the content is stored as it is."""
+        return bool(self.flags & FLAG_MEMCPY)
+
+    @property
+    def is_blosc1(self) -> bool:
+        """Whether c-blosc 1 reads it."""
+        return self.version <= VERSION_BLOSC1
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks."""
+        return -(-self.nbytes // self.blocksize)
+
+    @property
+    def prefix_bytes(self) -> int:
+        """Bytes of header and block table."""
+        return CHUNK_HEADER_BYTES + (0 if self.is_memcpy else 4 * self.block_count)
+
+    @property
+    def filter(self) -> str:
+        """Name of the filter, as in ``shuffle=``."""
+        return next((name for bit, name in FILTER_FLAGS.items() if self.flags & bit), "noshuffle")
+
+    def pack(self) -> bytes:
+        """Return the 16 bytes."""
+        return _HEADER.pack(*self)
+
+
+def parse_chunk_header(
+    data: Any, position: int, *, nbytes: int, room: int, path: str, offset: int, frame: int
+) -> ChunkHeader:
+    """Return the chunk header at ``data[position:]``, every field checked.
+
+    blosc trusts the header: it writes `nbytes` bytes wherever it is pointed. So a chunk
+    is never handed over before this has looked at the very bytes that are.
+
+    Parameters
+    ----------
+    data : buffer
+        Holds the 16 bytes.
+    position : int
+        Where in `data`.
+    nbytes : int
+        What the chunk must decompress to.
+    room : int
+        Bytes from the chunk's start to the end of file.
+    path, offset, frame
+        For messages: the file, the chunk's offset in it, the number of the frame.
+
+    Raises
+    ------
+    MRCFormatError
+        If a field contradicts the frame, the file or the others.
+    MRCTruncatedError
+        If the chunk reaches beyond the end of the file.
+    """
+    header = ChunkHeader._make(_HEADER.unpack_from(data, position))
+    version, _, _, typesize, found_bytes, blocksize, cbytes = header
+    overhead = MAX_OVERHEAD if version <= VERSION_BLOSC1 else BLOSC2_OVERHEAD
+    if not 1 <= version <= 8:
+        problem, expected, found = "version", "1 to 8", version
+    elif found_bytes != nbytes:
+        problem, expected, found = "nbytes", str(nbytes), found_bytes
+    elif not CHUNK_HEADER_BYTES <= cbytes <= nbytes + overhead:
+        problem, expected, found = "cbytes", f"16 to {nbytes + overhead}", cbytes
+    elif cbytes > room:
+        problem, expected, found = "cbytes", f"at most the {room} bytes left in the file", cbytes
+    elif typesize < 1:
+        problem, expected, found = "typesize", ">= 1", typesize
+    elif not 1 <= blocksize <= max(nbytes, 1) and version <= VERSION_BLOSC1:
+        problem, expected, found = "blocksize", f"1 to {nbytes}", blocksize
+    elif version <= VERSION_BLOSC1 and header.prefix_bytes > cbytes:
+        problem, expected, found = "block table", f"within {cbytes} bytes", header.prefix_bytes
+    else:
+        return header
+    kind = MRCTruncatedError if cbytes > room else MRCFormatError
+    raise kind(f"frame {frame} is not a valid blosc chunk: bad {problem}",
+                         path=path, offset=offset, expected=expected, found=found)
+
+
+def read_chunk_header(chunk: bytes) -> ChunkHeader:
+    """Return the header of a chunk that this process has just made."""
+    return ChunkHeader._make(_HEADER.unpack_from(chunk))
+
+
+@dataclass(frozen=True)
+class CodecOptions:
+    """How frames are compressed; made by `parse_options`.
+
+    Attributes
+    ----------
+    compressor : str
+        One of `COMPRESSOR_ENUM`.
+    clevel : int
+        0 (store) to 9.
+    shuffle : int
+        blosc's number of the filter.
+    blocksize : int
+        Bytes; c-blosc multiplies it by the item size for codecs whose blocks it splits.
+    backend : str
+        ``'blosc1'`` or ``'blosc2'``: the version of the chunks that are written.
+    """
+
+    compressor: str
+    clevel: int
+    shuffle: int
+    blocksize: int
+    backend: str = "blosc1"
+
+
+def parse_options(
+    compressor: str,
+    clevel: int = 1,
+    *,
+    shuffle: str | None = None,
+    blocksize: int | None = None,
+    backend: str | None = None,
+) -> CodecOptions:
+    """Check what a user asked for.
+
+    Raises
+    ------
+    ValueError
+        For unknown names, a level outside 0..9, or a combination that does not exist.
+    MissingCodecError
+        If the package it needs is not installed.
+    """
+    if compressor not in REVERSE_COMPRESSOR_ENUM or compressor is None:
+        known = ", ".join(repr(name) for name in REVERSE_COMPRESSOR_ENUM)
+        raise ValueError(f"Unknown compressor {compressor!r}; one of {known}")
+    if isinstance(clevel, bool) or int(clevel) != clevel or not 0 <= clevel <= 9:
+        raise ValueError(f"clevel must be an integer from 0 to 9, not {clevel!r}")
+    if shuffle is not None and shuffle not in SHUFFLES:
+        raise ValueError(f"shuffle must be one of {[*SHUFFLES, 'auto']}, not {shuffle!r}")
+    if blocksize is not None and not 128 <= blocksize <= 1 << 29:
+        raise ValueError(f"blocksize must be 128 to {1 << 29} bytes, not {blocksize!r}")
+    return CodecOptions(
+        compressor,
+        int(clevel),
+        SHUFFLES[shuffle or "bitshuffle"],
+        int(blocksize or _DEFAULT_BLOCKSIZE.get(compressor, _FAST_BLOCKSIZE)),
+        _parse_backend(compressor, backend),
+    )
+
+
+def _parse_backend(compressor: str, backend: str | None) -> str:
+    if backend not in (None, "blosc1", "blosc2"):
+        raise ValueError(f"backend must be None, 'blosc1' or 'blosc2', not {backend!r}")
+    if compressor not in BLOSC1_COMPRESSORS and backend != "blosc2":
+        raise ValueError(f"compressor {compressor!r} needs backend='blosc2'")
+    if backend == "blosc2":
+        from . import codec2
+
+        codec2.require(compressor, _BLOSC2_PLUGINS.get(compressor))
+        return "blosc2"
+    if not BLOSC_PRESENT:
+        raise MissingCodecError("compression needs the package 'blosc': pip install blosc")
+    if compressor not in available_compressors():
+        raise MissingCodecError(f"the installed blosc was built without {compressor!r}; "
+                                f"it has {', '.join(available_compressors())}")
+    return "blosc1"
+
+
+@lru_cache(maxsize=1)
+def available_compressors() -> tuple[str, ...]:
+    """Return the codecs that the installed blosc has; empty without blosc."""
+    return tuple(blosc_extension.compressor_list()) if blosc_extension is not None else ()
+
+
+def compress(address: int, nbytes: int, typesize: int, options: CodecOptions) -> bytes:
+    """Return the chunk of `nbytes` bytes at `address`.
+
+    Must be called under a `parallel.blosc_settings` lease, which sets the block size.
+    """
+    if options.backend == "blosc2":
+        from . import codec2
+
+        return codec2.compress(address, nbytes, typesize, options)
+    if nbytes > MAX_CHUNK_BYTES - MAX_OVERHEAD:
+        raise ValueError(f"a compressed frame must be smaller than 2**31 bytes, not {nbytes}")
+    chunk: bytes = blosc_extension.compress_ptr(
+        address, nbytes, typesize, options.clevel, options.shuffle, options.compressor
+    )
+    return chunk
+
+
+def decompress(chunk: memoryview, header: ChunkHeader, address: int, *, path: str, offset: int,
+               frame: int) -> None:  # fmt: skip
+    """Decompress `chunk`, whose checked header is `header`, to `address`.
+
+    Raises
+    ------
+    MRCFormatError
+        If blosc finds it damaged.
+    MissingCodecError
+        If a package or codec for it is missing.
+    """
+    if not header.is_blosc1 or blosc_extension is None:
+        from . import codec2
+
+        codec2.decompress(chunk, header.nbytes, address, path=path, offset=offset, frame=frame)
+        return
+    try:
+        written = blosc_extension.decompress_ptr(chunk, address)
+    except blosc_extension.error as error:
+        _require_codec(header, path)
+        raise MRCFormatError(f"frame {frame} is damaged: blosc says {error}", path=path,
+                             offset=offset) from error
+    if written != header.nbytes:
+        raise MRCFormatError(f"frame {frame} is damaged: it ends early", path=path, offset=offset,
+                             expected=f"{header.nbytes} bytes", found=written)
+
+
+_FORMAT_NAMES = {0: "blosclz", 1: "lz4", 2: "snappy", 3: "zlib", 4: "zstd"}
+"""Codec formats in the top bits of a chunk's flags; lz4hc writes lz4's."""
+
+
+def chunk_compressor(header: ChunkHeader) -> str | None:
+    """Return the codec that a chunk names itself; None where its number is unknown."""
+    return _FORMAT_NAMES.get(header.flags >> 5)
+
+
+def _require_codec(header: ChunkHeader, path: str) -> None:
+    name = chunk_compressor(header)
+    if name not in available_compressors():
+        raise MissingCodecError(f"{path}: the installed blosc was built without "
+                                f"{name or f'codec format {header.flags >> 5}'}")
+
+
+class BlockTable(NamedTuple):
+    """Where the blocks of a chunk lie, counted from the chunk's first byte."""
+
+    starts: np.ndarray[Any, np.dtype[np.int64]]
+    stops: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def parse_block_table(
+    header: ChunkHeader, prefix: bytes, *, path: str, offset: int, frame: int
+) -> BlockTable:
+    """Return where the blocks of a chunk start and stop.
+
+    Blocks may be stored in any order, since c-blosc's threads append them as they
+    finish; a block stops where the next one in the file starts.
+
+    Parameters
+    ----------
+    header : ChunkHeader
+        Of a chunk that is not stored as it is.
+    prefix : bytes
+        The chunk's first ``header.prefix_bytes``.
+    path, offset, frame
+        For messages.
+
+    Raises
+    ------
+    MRCFormatError
+        If a block lies outside of the chunk.
+    """
+    starts = np.frombuffer(prefix, "<i4", header.block_count, CHUNK_HEADER_BYTES).astype(np.int64)
+    order = np.argsort(starts, kind="stable")
+    stops = np.empty_like(starts)
+    stops[order[:-1]] = starts[order[1:]]
+    stops[order[-1]] = header.cbytes
+    if starts[order[0]] < header.prefix_bytes or (stops <= starts).any():
+        raise MRCFormatError(f"frame {frame} has a bad table of blocks", path=path, offset=offset)
+    return BlockTable(starts, stops)
+
+
+class Cut(NamedTuple):
+    """A run of blocks as a chunk of its own: `prefix`, then the bytes of `ranges`."""
+
+    prefix: bytes
+    header: ChunkHeader
+    ranges: list[tuple[int, int]]
+
+
+def cut_chunk(header: ChunkHeader, table: BlockTable, first: int, last: int) -> Cut:
+    """Return a chunk of the blocks ``first`` to ``last - 1`` of another.
+
+    Parameters
+    ----------
+    header, table
+        Of the whole chunk.
+    first, last : int
+        Range of blocks.
+    """
+    starts, stops = table.starts[first:last], table.stops[first:last]
+    count = last - first
+    nbytes = min(last * header.blocksize, header.nbytes) - first * header.blocksize
+    blocksize, flags = header.blocksize, header.flags
+    if nbytes < blocksize:
+        # The short last block alone: a full block of its size, but never split in streams.
+        blocksize, flags = nbytes, flags | FLAG_NO_SPLIT
+    order = np.argsort(starts, kind="stable")
+    sizes = (stops - starts)[order]
+    positions = np.empty_like(starts)
+    positions[order] = CHUNK_HEADER_BYTES + 4 * count + np.cumsum(sizes) - sizes
+    cbytes = CHUNK_HEADER_BYTES + 4 * count + int(sizes.sum())
+    cut = header._replace(flags=flags, nbytes=nbytes, blocksize=blocksize, cbytes=cbytes)
+    breaks = np.flatnonzero(starts[order[1:]] != stops[order[:-1]]) + 1
+    run_starts = starts[order][np.concatenate(([0], breaks))]
+    run_stops = stops[order][np.concatenate((breaks - 1, [count - 1]))]
+    ranges = list(zip(run_starts.tolist(), run_stops.tolist(), strict=True))
+    return Cut(cut.pack() + positions.astype("<i4").tobytes(), cut, ranges)
+
+
+def join_headers(headers: Sequence[ChunkHeader]) -> ChunkHeader | None:
+    """Return the header of the chunk made of whole chunks of consecutive pieces.
+
+    None if they don't fit together: one stored, another compressed, say. The pieces
+    but the last must be multiples of the block size.
+    """
+    first = headers[0]
+    for header in headers:
+        if header[:4] != first[:4] or header.blocksize != first.blocksize:
+            return None
+    nbytes = sum(header.nbytes for header in headers)
+    if any(header.nbytes % first.blocksize for header in headers[:-1]):
+        return None
+    whole = first._replace(nbytes=nbytes)
+    payload = sum(header.cbytes - header.prefix_bytes for header in headers)
+    return whole._replace(cbytes=whole.prefix_bytes + payload)

@@ -1,0 +1,199 @@
+"""What a user hands over to be written: arrays, lists, lazy arrays, iterables of frames.
+
+All become one sequence of 2-D frames, in slabs that fit in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .header import IMAGE_STACK, VOLUME, VOLUME_STACK
+from .pixels import Pixels
+
+__all__ = ["Container", "contain"]
+
+SLAB_BYTES = 64 << 20
+"""Bytes of a lazy array that are held at a time."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """Frames to be written.
+
+    Attributes
+    ----------
+    items : sequence or iterable
+        Arrays of 2 or 3 dimensions; ``items_ndim`` says which.
+    shape : tuple of int
+        (nz, ny, nx); nz is 0 for an iterable of unknown length.
+    dtype : dtype
+        Of the pixels.
+    slices : int
+        0 for one array, else slices an item of a list.
+    ispg : int
+        What MRC2014 calls it.
+    """
+
+    items: Iterable[Any]
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    slices: int
+    ispg: int
+
+    def slabs(self) -> Iterator[Sequence[Pixels]]:
+        """Yield lists of (ny, nx) arrays, in order."""
+        nbytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
+        most = max(1, SLAB_BYTES // nbytes)
+        slab: list[Pixels] = []
+        for number, item in enumerate(self.items):
+            self._check(number, item)
+            for frames in _frames_of(item, most):
+                slab.extend(frames)
+                if len(slab) >= most and not _in_memory(item):
+                    yield slab
+                    slab = []
+        if slab:
+            yield slab
+
+    def _check(self, number: int, item: Any) -> None:
+        """Check an item of a list against the first."""
+        if not self.slices:
+            return
+        expected = self.shape[1:] if np.ndim(item) == 2 else (self.slices, *self.shape[1:])
+        if tuple(item.shape) != expected:
+            raise ValueError(f"frame {number} of the list has shape {tuple(item.shape)}, "
+                             f"but frame 0 has {expected}: all must be equal")
+        if item.dtype != self.dtype:
+            raise TypeError(f"frame {number} of the list has dtype {item.dtype}, "
+                            f"but frame 0 has {self.dtype}: all must be equal")
+
+
+def contain(image: Any) -> Container:
+    """Return the frames of anything that `writeMRC` accepts.
+
+    Parameters
+    ----------
+    image : array-like
+        An array of 1 to 4 dimensions (4-D: the list of its 3-D items), a list or tuple
+        of equal 2-D or 3-D arrays, or an iterable of 2-D frames. Lazy arrays (dask,
+        h5py, zarr, `Stack`) stay lazy.
+
+    Raises
+    ------
+    ValueError
+        For other shapes, or no pixels.
+    TypeError
+        For what is no array, or items that differ in dtype.
+    """
+    if isinstance(image, (list, tuple)):
+        return _contain_list(image)
+    array = _as_array(image)
+    if array is None:
+        return _contain_iterable(image)
+    if array.ndim == 4:
+        return _contain_list(array)
+    if not 1 <= array.ndim <= 3:
+        raise ValueError(f"input_image must have 1 to 4 dimensions, not {array.ndim}")
+    ispg = VOLUME if array.ndim == 3 else IMAGE_STACK
+    if array.ndim < 3:
+        array = array[(None,) * (3 - array.ndim)]
+    shape = (int(array.shape[0]), int(array.shape[1]), int(array.shape[2]))
+    return _checked(Container((array,), shape, np.dtype(array.dtype), 0, ispg))
+
+
+def _contain_list(items: Any) -> Container:
+    arrays = [_as_array(item) for item in items]
+    if not arrays:
+        raise ValueError("input_image is an empty list: there is nothing to write")
+    for number, array in enumerate(arrays):
+        if array is None or array.ndim not in (2, 3):
+            kind = type(items[number]).__name__ if array is None else f"{array.ndim}-D"
+            raise ValueError(f"frame {number} of the list must be a 2-D or 3-D array, not {kind}")
+    first = arrays[0]
+    assert first is not None
+    slices = int(first.shape[0]) if first.ndim == 3 else 1
+    container = _checked(
+        Container(
+            arrays,
+            (len(arrays) * slices, int(first.shape[-2]), int(first.shape[-1])),
+            np.dtype(first.dtype),
+            slices,
+            VOLUME_STACK if first.ndim == 3 else IMAGE_STACK,
+        )
+    )
+    for number, array in enumerate(arrays):
+        container._check(number, array)
+    return container
+
+
+def _contain_iterable(image: Any) -> Container:
+    if not isinstance(image, Iterable) or isinstance(image, (str, bytes, dict)):
+        raise TypeError(f"input_image must be an array, a list of arrays or an iterable of "
+                        f"frames, not {type(image).__name__}")
+    frames = iter(image)
+    first = next(frames, None)
+    array = None if first is None else _as_array(first)
+    if array is None or array.ndim != 2:
+        raise ValueError("an iterable must yield 2-D arrays, and at least one")
+
+    def items() -> Iterator[Any]:
+        yield array
+        yield from (np.asarray(frame) for frame in frames)
+
+    shape = (0, int(array.shape[0]), int(array.shape[1]))
+    return Container(items(), shape, np.dtype(array.dtype), 1, IMAGE_STACK)
+
+
+def _checked(container: Container) -> Container:
+    if 0 in container.shape:
+        raise ValueError(f"input_image has no pixels: its shape is {container.shape}")
+    return container
+
+
+def _as_array(image: Any) -> Any:
+    """Return an array, a lazy one as it is; None for what isn't one."""
+    if type(image) is np.ndarray:
+        return image
+    if isinstance(image, (np.ndarray, np.generic)):
+        return np.asarray(image)
+    if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
+        return image if hasattr(image, "ndim") else np.asarray(image)
+    if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
+        return np.asarray(image)
+    return None
+
+
+def _in_memory(item: Any) -> bool:
+    return isinstance(item, np.ndarray)
+
+
+def _frames_of(item: Any, most: int) -> Iterator[Iterable[Pixels]]:
+    """Yield the 2-D frames of an item, of a lazy one about `most` at a time."""
+    if item.ndim == 2:
+        yield (np.asarray(item),)
+    elif _in_memory(item):
+        yield item
+    else:
+        for start, stop in _slab_edges(item, most):
+            yield np.asarray(item[start:stop])
+
+
+def _slab_edges(array: Any, most: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of the first axis; a dask chunk is never computed twice."""
+    count = int(array.shape[0])
+    chunks = getattr(array, "chunks", None)
+    heights = [most] * (count // most + 1)
+    if hasattr(array, "__dask_graph__") and isinstance(chunks, tuple):
+        heights = [int(height) for height in chunks[0]]
+    start = stop = 0
+    for height in heights:
+        if stop > start and stop + height - start > most:
+            yield start, stop
+            start = stop
+        stop = min(stop + height, count)
+    if stop > start:
+        yield start, stop

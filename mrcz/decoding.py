@@ -1,0 +1,264 @@
+"""Stored frames to arrays, on several threads and straight into the output."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from .codec import (
+    BLOSC_PRESENT,
+    CHUNK_HEADER_BYTES,
+    BlockTable,
+    ChunkHeader,
+    cut_chunk,
+    decompress,
+    parse_block_table,
+    parse_chunk_header,
+)
+from .frames import FrameTable
+from .header import Record
+from .parallel import blosc_settings, run_ordered
+from .pixels import Pixels, disk_to_memory
+from .sources import Source
+
+__all__ = ["PIECE_BYTES", "BufferPool", "FrameDecoder"]
+
+PIECE_BYTES = 4 << 20
+"""Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
+
+Task = Callable[[], None]
+
+
+class BufferPool:
+    """Buffers that tasks take turns to use: fresh memory costs more than decompressing."""
+
+    def __init__(self) -> None:
+        self._free: list[Pixels] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def borrow(self, nbytes: int) -> Iterator[Pixels]:
+        """Lend an array of `nbytes` bytes."""
+        with self._lock:
+            buffer = self._free.pop() if self._free else None
+        if buffer is None or buffer.nbytes < nbytes:
+            buffer = np.empty(nbytes, np.uint8)
+        try:
+            yield buffer[:nbytes]
+        finally:
+            with self._lock:
+                self._free.append(buffer)
+
+
+def address_of(array: Pixels) -> int:
+    """Return where an array's first element lies in memory."""
+    return int(array.__array_interface__["data"][0])
+
+
+class FrameDecoder:
+    """Reads frames, or rows of them, of one file.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    record : Record
+        What its header says.
+    table : FrameTable
+        Where its frames lie.
+    """
+
+    def __init__(self, source: Source, record: Record, table: FrameTable) -> None:
+        self._source = source
+        self._record = record
+        self._table = table
+        self._pool = BufferPool()
+        self._is_native = record.disk_dtype.isnative and not record.mode.converted
+
+    def read(self, frames: Sequence[int], out: Pixels, threads: int) -> None:
+        """Fill `out` with `frames`.
+
+        Parameters
+        ----------
+        frames : sequence of int
+            z of each, 0 to nz - 1.
+        out : (len(frames), ny, nx) or (…, 3) array
+            Of the mode's dtype in memory; any strides.
+        threads : int
+            How many take part.
+
+        Raises
+        ------
+        MRCFormatError
+            If a frame is damaged.
+        """
+        if not len(frames):
+            return
+        pieces = len(frames) * self._record.frame_bytes / PIECE_BYTES
+        threads = max(1, min(threads, round(pieces)))
+        tasks = self._tasks(frames, out)
+        if self._record.compressor is None:
+            run_ordered(tasks, _call, threads=threads)
+            return
+        with blosc_settings():
+            run_ordered(tasks, _call, threads=threads)
+
+    def read_rows(self, frame: int, first: int, out: Pixels) -> None:
+        """Fill `out`, (rows, nx), with rows of a frame from `first` on.
+
+        Decompresses only the blocks that hold them.
+        """
+        if self._record.compressor is None:
+            self._read_rows(frame, first, out)
+            return
+        with blosc_settings():
+            self._read_rows(frame, first, out)
+
+    # Planning: which task fills which part of the output.
+
+    def _tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
+        if not (self._is_native and out[0].flags.c_contiguous):
+            yield from self._row_tasks(frames, out)
+        elif self._record.compressor is None:
+            yield from self._raw_tasks(frames, out)
+        elif self._record.frame_bytes >= 2 * PIECE_BYTES:
+            for frame, target in zip(frames, out, strict=True):
+                yield from self._piece_tasks(frame, address_of(target))
+        else:
+            base, stride = address_of(out), out.strides[0]
+            for start, stop in self._runs(frames):
+                yield partial(self._decode_run, frames[start], stop - start,
+                              base + start * stride, stride)
+
+    def _runs(self, frames: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield ranges of `frames` that lie one behind the other, about a piece each."""
+        most = max(1, PIECE_BYTES // max(1, self._record.frame_bytes))
+        ends = self._table.offsets + self._table.lengths
+        start = 0
+        for stop in range(1, len(frames) + 1):
+            if (
+                stop == len(frames)
+                or stop - start == most
+                or frames[stop] != frames[stop - 1] + 1
+                or self._table.offsets[frames[stop]] != ends[frames[stop - 1]]
+            ):
+                yield start, stop
+                start = stop
+
+    def _row_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
+        rows = max(1, PIECE_BYTES // self._record.row_bytes)
+        for frame, target in zip(frames, out, strict=True):
+            for first in range(0, self._record.ny, rows):
+                yield partial(self._read_rows, frame, first, target[first : first + rows])
+
+    def _raw_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
+        if out.flags.c_contiguous and frames[-1] - frames[0] == len(frames) - 1:
+            spans = [(frames[0], out)]
+        else:
+            spans = list(zip(frames, out, strict=True))
+        for frame, target in spans:
+            view = target.reshape(-1).view(np.uint8).data
+            offset = int(self._table.offsets[frame])
+            for start in range(0, len(view), PIECE_BYTES):
+                yield partial(self._source.read_into, offset + start,
+                              view[start : start + PIECE_BYTES])
+
+    def _piece_tasks(self, frame: int, address: int) -> Iterator[Task]:
+        header, table = self._chunk(frame)
+        if table is None:
+            yield partial(self._decode_run, frame, 1, address, 0)
+            return
+        step = max(1, PIECE_BYTES // header.blocksize)
+        for first in range(0, header.block_count, step):
+            last = min(first + step, header.block_count)
+            yield partial(self._decode_blocks, frame, header, table, first, last,
+                          address + first * header.blocksize)
+
+    # Work: what a task does.
+
+    def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
+        """Decompress whole frames that lie one behind the other."""
+        table, nbytes = self._table, self._record.frame_bytes
+        start = int(table.offsets[first])
+        stop = int(table.offsets[first + count - 1] + table.lengths[first + count - 1])
+        path = self._record.path
+        with self._pool.borrow(stop - start) as buffer:
+            view = buffer.data
+            self._source.read_into(start, view)
+            for frame in range(first, first + count):
+                offset, length = int(table.offsets[frame]), int(table.lengths[frame])
+                header = parse_chunk_header(view, offset - start, nbytes=nbytes, room=length,
+                                            path=path, offset=offset, frame=frame)
+                chunk = view[offset - start : offset - start + length]
+                decompress(chunk, header, address, path=path, offset=offset, frame=frame)
+                address += stride
+
+    def _decode_blocks(
+        self, frame: int, header: ChunkHeader, table: BlockTable, first: int, last: int,
+        address: int,
+    ) -> None:  # fmt: skip
+        """Decompress the blocks ``first`` to ``last - 1`` of a frame."""
+        offset = int(self._table.offsets[frame])
+        cut = cut_chunk(header, table, first, last)
+        with self._pool.borrow(cut.header.cbytes) as buffer:
+            view = buffer.data
+            position = len(cut.prefix)
+            view[:position] = cut.prefix
+            for start, stop in cut.ranges:
+                self._source.read_into(offset + start, view[position : position + stop - start])
+                position += stop - start
+            decompress(view, cut.header, address, path=self._record.path, offset=offset,
+                       frame=frame)
+
+    def _read_rows(self, frame: int, first: int, out: Pixels) -> None:
+        """Fill `out`, (rows, nx), from row `first` on, converting as needed."""
+        row_bytes = self._record.row_bytes
+        start, stop = first * row_bytes, (first + len(out)) * row_bytes
+        offset = int(self._table.offsets[frame])
+        if self._record.compressor is None:
+            self._read_stored(offset + start, stop - start, out)
+            return
+        header, table = self._chunk(frame)
+        if header.is_memcpy:
+            self._read_stored(offset + CHUNK_HEADER_BYTES + start, stop - start, out)
+            return
+        first_block, last_block = 0, header.block_count
+        if table is not None:
+            first_block, last_block = start // header.blocksize, -(-stop // header.blocksize)
+        skipped = first_block * header.blocksize
+        with self._pool.borrow(min(last_block * header.blocksize, header.nbytes) - skipped) as raw:
+            if table is None:
+                self._decode_run(frame, 1, address_of(raw), 0)
+            else:
+                self._decode_blocks(frame, header, table, first_block, last_block,
+                                    address_of(raw))
+            self._convert(raw[start - skipped : stop - skipped], out)
+
+    def _read_stored(self, offset: int, nbytes: int, out: Pixels) -> None:
+        with self._pool.borrow(nbytes) as raw:
+            self._source.read_into(offset, raw.data)
+            self._convert(raw, out)
+
+    def _convert(self, raw: Pixels, out: Pixels) -> None:
+        disk_to_memory(raw.reshape(len(out), -1), self._record.mode, self._record.byteorder, out)
+
+    def _chunk(self, frame: int) -> tuple[ChunkHeader, BlockTable | None]:
+        """Return a frame's chunk header and, if it can be cut, its table of blocks."""
+        offset, length = int(self._table.offsets[frame]), int(self._table.lengths[frame])
+        path = self._record.path
+        header = parse_chunk_header(
+            self._source.read(offset, CHUNK_HEADER_BYTES), 0, nbytes=self._record.frame_bytes,
+            room=length, path=path, offset=offset, frame=frame,
+        )  # fmt: skip
+        if header.is_memcpy or not header.is_blosc1 or not BLOSC_PRESENT:
+            return header, None
+        prefix = self._source.read(offset, header.prefix_bytes)
+        return header, parse_block_table(header, prefix, path=path, offset=offset, frame=frame)
+
+
+def _call(task: Task) -> None:
+    task()

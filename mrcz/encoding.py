@@ -1,0 +1,290 @@
+"""Arrays to stored frames, on several threads and straight to the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .codec import (
+    CHUNK_HEADER_BYTES,
+    MAX_CHUNK_BYTES,
+    MAX_OVERHEAD,
+    ChunkHeader,
+    CodecOptions,
+    compress,
+    join_headers,
+    read_chunk_header,
+)
+from .decoding import PIECE_BYTES, BufferPool, address_of
+from .modes import Mode
+from .parallel import blosc_settings, run_ordered
+from .pixels import Pixels, cast_into, pack_nibbles
+from .sinks import Sink
+from .statistics import Statistics, measure
+
+__all__ = ["FrameEncoder", "FrameFormat"]
+
+
+@dataclass(frozen=True)
+class FrameFormat:
+    """How frames are stored.
+
+    Attributes
+    ----------
+    mode : Mode
+        Pixel type.
+    ny, nx : int
+        Rows, columns.
+    byteorder : str
+        ``'<'`` or ``'>'``.
+    options : CodecOptions or None
+        None: uncompressed.
+    """
+
+    mode: Mode
+    ny: int
+    nx: int
+    byteorder: str = "<"
+    options: CodecOptions | None = None
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Dtype of a stored pixel."""
+        return np.dtype(self.byteorder + self.mode.disk)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row."""
+        return self.mode.row_bytes(self.nx)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame, uncompressed."""
+        return self.row_bytes * self.ny
+
+
+class _Span(NamedTuple):
+    """Work for one task: bytes ``[start, stop)`` of one frame, or some whole frames."""
+
+    first: int
+    last: int
+    start: int
+    stop: int
+
+
+class _Piece(NamedTuple):
+    span: _Span
+    chunks: list[bytes]
+    statistics: Statistics
+
+
+class FrameEncoder:
+    """Writes frames one behind the other.
+
+    Parameters
+    ----------
+    sink : Sink
+        The file.
+    offset : int
+        Where in it the first frame goes.
+    frame_format : FrameFormat
+        How they are stored.
+    threads : int
+        How many take part.
+    exact : bool
+        Whether the statistics are of all frames and with RMS, or of the first.
+
+    Attributes
+    ----------
+    end : int
+        Byte offset behind the last frame.
+    lengths : list of int
+        Stored bytes of each frame.
+    statistics : Statistics
+        So far.
+    """
+
+    def __init__(
+        self, sink: Sink, offset: int, frame_format: FrameFormat, *, threads: int, exact: bool
+    ) -> None:
+        if frame_format.options and frame_format.frame_bytes > MAX_CHUNK_BYTES - MAX_OVERHEAD:
+            raise ValueError(
+                f"a frame of {frame_format.frame_bytes} bytes can't be compressed: blosc's chunks "
+                f"hold less than 2**31; write it uncompressed (compressor=None)"
+            )
+        self.end = offset
+        self.lengths: list[int] = []
+        self.statistics = Statistics(squares=0.0 if exact else None)
+        self._sink = sink
+        self._format = frame_format
+        self._threads = threads
+        self._exact = exact
+        self._pool = BufferPool()
+        self._frames: Sequence[Pixels] = ()
+        self._number = 0  # of frames[0] in the file
+        self._headers: list[ChunkHeader] = []  # of the pieces of the frame under way
+        self._starts: list[Pixels] = []
+
+    def write(self, frames: Sequence[Pixels]) -> None:
+        """Append frames.
+
+        Parameters
+        ----------
+        frames : sequence of (ny, nx) arrays
+            Of any dtype that casts to the format's without loss; any strides.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a pixel can't be stored.
+        OSError
+            If the file can't be written.
+        """
+        self._frames, self._number = frames, len(self.lengths)
+        pieces = len(frames) * self._format.frame_bytes / PIECE_BYTES
+        threads = max(1, min(self._threads, round(pieces)))
+        with ExitStack() as stack:
+            options = self._format.options
+            if options is None:
+                run_ordered(self._spans(PIECE_BYTES), self._store, self._count, threads=threads)
+            else:
+                step = _piece_bytes(options, self._format.dtype.itemsize)
+                stack.enter_context(blosc_settings(options.blocksize))
+                run_ordered(self._spans(step), self._compress, self._append, threads=threads)
+        self._frames = ()
+
+    def _spans(self, step: int) -> Iterator[_Span]:
+        nbytes, count = self._format.frame_bytes, len(self._frames)
+        cuts = self._format.options is None or self._format.options.backend == "blosc1"
+        if nbytes < 2 * step or not cuts:
+            frames = max(1, step // nbytes)
+            for first in range(0, count, frames):
+                yield _Span(first, min(first + frames, count), 0, nbytes)
+            return
+        edges = [*range(0, nbytes - step + 1, step)]
+        for frame in range(count):
+            for start, stop in zip(edges, [*edges[1:], nbytes], strict=True):
+                yield _Span(frame, frame + 1, start, stop)
+
+    # Work, in any thread.
+
+    def _store(self, span: _Span) -> _Piece:
+        nbytes, statistics = self._format.frame_bytes, self._nothing
+        for frame in range(span.first, span.last):
+            with ExitStack() as stack:
+                data, values = self._stored(stack, frame, span)
+                statistics += self._measured(frame, values)
+                self._sink.write_at(self.end + frame * nbytes + span.start, data)
+        return _Piece(span, [], statistics)
+
+    def _compress(self, span: _Span) -> _Piece:
+        assert self._format.options is not None
+        chunks, statistics = [], self._nothing
+        typesize = self._format.dtype.itemsize
+        for frame in range(span.first, span.last):
+            with ExitStack() as stack:
+                data, values = self._stored(stack, frame, span)
+                statistics += self._measured(frame, values)
+                chunks.append(compress(address_of(data), data.nbytes, typesize,
+                                       self._format.options))
+        return _Piece(span, chunks, statistics)
+
+    @property
+    def _nothing(self) -> Statistics:
+        return Statistics(squares=0.0 if self._exact else None)
+
+    def _measured(self, frame: int, values: Pixels) -> Statistics:
+        if self._exact or self._number + frame == 0:
+            return measure(values, with_rms=self._exact)
+        return self._nothing
+
+    def _stored(self, stack: ExitStack, frame: int, span: _Span) -> tuple[Pixels, Pixels]:
+        """Return bytes ``[start, stop)`` of a frame, and the values of rows that start there.
+
+        Straight from the caller's array if that is how it is stored.
+        """
+        rows, row_bytes = self._frames[frame], self._format.row_bytes
+        first, last = span.start // row_bytes, -(-span.stop // row_bytes)
+        skipped = -(-span.start // row_bytes) - first
+        if rows.dtype == self._format.dtype and rows.flags.c_contiguous and not (
+            self._format.mode.packed
+        ):
+            data = rows.reshape(-1).view(np.uint8)[span.start : span.stop]
+            return data, rows[first + skipped : last]
+        rows = rows[first:last]
+        shape = rows.shape
+        buffer = stack.enter_context(self._pool.borrow(rows.size * self._format.dtype.itemsize))
+        values = buffer.view(self._format.dtype).reshape(shape)
+        largest = 15 if self._format.mode.packed else None
+        cast_into(rows, values, largest=largest, what=f"frame {self._number + frame}")
+        packed = pack_nibbles(values) if self._format.mode.packed else values
+        data = packed.reshape(-1).view(np.uint8)
+        begin = span.start - first * row_bytes
+        return data[begin : begin + span.stop - span.start], values[skipped:]
+
+    # Consumption, in the order of the file.
+
+    def _count(self, piece: _Piece) -> None:
+        self.statistics += piece.statistics
+        if piece.span.stop == self._format.frame_bytes:
+            count = piece.span.last - piece.span.first
+            self.lengths += [self._format.frame_bytes] * count
+            if piece.span.last == len(self._frames):
+                self.end += self._format.frame_bytes * len(self._frames)
+
+    def _append(self, piece: _Piece) -> None:
+        self.statistics += piece.statistics
+        if piece.span.stop - piece.span.start == self._format.frame_bytes:
+            self._write_chunks(piece.chunks)
+        else:
+            self._write_piece(piece.span, piece.chunks[0])
+
+    def _write_chunks(self, chunks: list[bytes]) -> None:
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._sink.write_at(self.end, data)
+        self.end += len(data)
+        self.lengths += map(len, chunks)
+
+    def _write_piece(self, span: _Span, chunk: bytes) -> None:
+        """Write a piece's blocks; its frame's header and table follow with the last one."""
+        header = read_chunk_header(chunk)
+        if span.start == 0:
+            self._headers, self._starts = [], []
+        whole = header._replace(nbytes=self._format.frame_bytes)
+        position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
+        self._sink.write_at(self.end + position, memoryview(chunk)[header.prefix_bytes :])
+        if not header.is_memcpy:
+            starts = np.frombuffer(chunk, "<i4", header.block_count, CHUNK_HEADER_BYTES)
+            self._starts.append(starts + (position - header.prefix_bytes))
+        self._headers.append(header)
+        if span.stop == self._format.frame_bytes:
+            self._finish_frame(span.first)
+
+    def _finish_frame(self, frame: int) -> None:
+        joined = join_headers(self._headers)
+        if joined is None or joined.cbytes > self._format.frame_bytes + MAX_OVERHEAD:
+            # Some pieces compress, some don't: blosc has to see the frame as a whole.
+            span = _Span(frame, frame + 1, 0, self._format.frame_bytes)
+            self._write_chunks(self._compress(span).chunks)
+            return
+        table = b"".join(starts.astype("<i4").tobytes() for starts in self._starts)
+        self._sink.write_at(self.end, joined.pack() + table)
+        self.end += joined.cbytes
+        self.lengths.append(joined.cbytes)
+
+
+@lru_cache(maxsize=64)
+def _piece_bytes(options: CodecOptions, typesize: int) -> int:
+    """Return a multiple of the block size that blosc will use, near `PIECE_BYTES`."""
+    if options.backend != "blosc1":
+        return PIECE_BYTES
+    probe = np.zeros(max(PIECE_BYTES, 2 * options.blocksize), np.uint8)
+    with blosc_settings(options.blocksize):
+        chunk = compress(address_of(probe), probe.nbytes, typesize, options)
+    blocksize = read_chunk_header(chunk).blocksize
+    return max(1, PIECE_BYTES // blocksize) * blocksize

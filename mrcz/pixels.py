@@ -1,0 +1,141 @@
+"""Pixels between memory and disk: byte order, packed and paired types, checked casts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .modes import WRITABLE, WRITTEN_AS, Mode
+
+__all__ = ["cast_into", "disk_to_memory", "memory_dtype", "pack_nibbles", "writable_mode"]
+
+Pixels = np.ndarray[Any, np.dtype[Any]]
+
+
+def memory_dtype(mode: Mode) -> np.dtype[Any]:
+    """Return the dtype of the arrays that are handed to the user, in native order."""
+    return np.dtype(mode.memory)
+
+
+def disk_to_memory(raw: Pixels, mode: Mode, byteorder: str, out: Pixels) -> None:
+    """Convert stored rows to pixels.
+
+    Parameters
+    ----------
+    raw : (rows, row_bytes) array of uint8
+        As on disk.
+    mode : Mode
+        What they are.
+    byteorder : str
+        ``'<'`` or ``'>'``.
+    out : (rows, nx) or (rows, nx, 3) array
+        Filled.
+    """
+    if mode.packed:
+        out[:, 0::2] = raw[:, : (out.shape[1] + 1) // 2] & 15
+        out[:, 1::2] = raw[:, : out.shape[1] // 2] >> 4
+        return
+    values = raw.view(byteorder + mode.disk)
+    if mode.memory == "c8" and mode.disk == "i2":
+        out.real = values[:, 0::2]
+        out.imag = values[:, 1::2]
+    else:
+        out[...] = values.reshape(out.shape)
+
+
+def pack_nibbles(pixels: Pixels) -> Pixels:
+    """Return rows of values 0..15 packed two a byte, the first in the low bits.
+
+    Parameters
+    ----------
+    pixels : (rows, nx) array of uint8
+        A row of odd length is padded with a zero.
+
+    Examples
+    --------
+    >>> pack_nibbles(np.array([[1, 2, 3]], np.uint8))
+    array([[33,  3]], dtype=uint8)
+    """
+    packed: Pixels = pixels[:, 0::2].copy()
+    packed[:, : pixels.shape[1] // 2] |= pixels[:, 1::2] << 4
+    return packed
+
+
+def writable_mode(dtype: Any, *, what: str = "input_image") -> tuple[Mode, np.dtype[Any]]:
+    """Return the mode that stores `dtype`, and the dtype that is stored.
+
+    Parameters
+    ----------
+    dtype : dtype-like
+        ``'uint4'`` is the packed mode 101.
+    what : str
+        The argument, for the message.
+
+    Raises
+    ------
+    TypeError
+        If no mode holds it; the message lists what is supported.
+    """
+    code = _code_of(dtype)
+    mode = WRITABLE.get(WRITTEN_AS.get(code, code))
+    if mode is None:
+        supported = [np.dtype(name).name if name != "uint4" else name
+                     for name in (*WRITABLE, *WRITTEN_AS)]
+        raise TypeError(f"{what} has dtype {dtype!s}, which MRC can't hold; supported are "
+                        f"{', '.join(supported)}: convert it, or say dtype=")
+    return mode, memory_dtype(mode)
+
+
+def _code_of(dtype: Any) -> str:
+    if isinstance(dtype, str) and dtype.lower() in ("uint4", "u4bit"):
+        return "uint4"
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"dtype {dtype!r} is not one that NumPy knows, nor 'uint4'") from error
+    return f"{found.kind}{found.itemsize}" if found.subdtype is None and not found.names else "V"
+
+
+def cast_into(source: Pixels, out: Pixels, *, largest: int | None, what: str) -> None:
+    """Copy `source` to `out`, never changing a value beyond rounding.
+
+    Parameters
+    ----------
+    source, out : arrays of one shape
+        `out` has the dtype to be stored.
+    largest : int, optional
+        Upper limit of the values where it is below that of out's dtype (15 for uint4).
+    what : str
+        Name of the frame, for messages.
+
+    Raises
+    ------
+    ValueError
+        If a value would wrap, overflow to infinity, or is NaN and out holds integers.
+    TypeError
+        If `source` is complex and `out` is not.
+    """
+    if source.dtype.kind == "c" and out.dtype.kind != "c":
+        raise TypeError(f"{what} is complex: a cast to {out.dtype} would drop its imaginary part")
+    if out.dtype.kind in "iu" and source.size:
+        _check_range(source, out.dtype, largest, what)
+    with np.errstate(over="raise", invalid="ignore"):
+        try:
+            np.copyto(out, source, casting="unsafe")
+        except FloatingPointError:
+            raise ValueError(f"{what} has values beyond {np.finfo(out.dtype).max:.4g}, "
+                             f"the largest of {out.dtype}") from None
+
+
+def _check_range(source: Pixels, dtype: np.dtype[Any], largest: int | None, what: str) -> None:
+    if largest is None and np.can_cast(source.dtype, dtype, "safe"):
+        return
+    limits = np.iinfo(dtype)
+    top = limits.max if largest is None else largest
+    low, high = source.min(), source.max()
+    # Not `low >= min`, so that NaN fails too; truncation keeps what is within one.
+    if not (np.trunc(low) >= limits.min and np.trunc(high) <= top):
+        raise ValueError(f"{what} has values from {low} to {high}; dtype {dtype}"
+                         f"{' (packed)' if largest is not None else ''} holds "
+                         f"{limits.min} to {top} and no NaN")

@@ -1,0 +1,209 @@
+"""An open MRC or MRCZ file: its header, its metadata, its frames."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from . import metadata
+from .codec import CHUNK_HEADER_BYTES
+from .decoding import FrameDecoder
+from .errors import MRCError, MRCTruncatedError
+from .frames import FrameTable, locate_frames
+from .header import HEADER_BYTES, Record, parse
+from .headerdict import HeaderDict, describe
+from .pixels import Pixels, memory_dtype
+from .sources import Source, open_source
+
+__all__ = ["MRCReader"]
+
+logger = logging.getLogger("mrcz")
+
+
+class MRCReader:
+    """Reads one file.
+
+    Parameters
+    ----------
+    file : str, os.PathLike or binary file
+        What to read.
+    endian : str
+        Byte order to assume where the file doesn't tell.
+    convention : str
+        Numbering of modes: ``'ccpem'`` or ``'eman2'``.
+
+    Attributes
+    ----------
+    record : Record
+        The record, checked.
+    extended : bytes
+        The extended header.
+    metadata : dict
+        The user's metadata.
+
+    Raises
+    ------
+    OSError
+        If the file can't be opened.
+    MRCFormatError
+        If its header is malformed.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        endian: str = "le",
+        convention: str = "ccpem",
+    ) -> None:
+        self.source: Source = open_source(file)
+        try:
+            self._read_header(endian, convention)
+        except BaseException:
+            self.source.close()
+            raise
+        self._lock = threading.Lock()
+        self._decoder: FrameDecoder | None = None
+        self._table: FrameTable | None = None
+
+    def _read_header(self, endian: str, convention: str) -> None:
+        source = self.source
+        head = source.read(0, HEADER_BYTES if source.holds(HEADER_BYTES) else source.size)
+        self.record: Record = parse(head, path=source.name, endian=endian, convention=convention)
+        offset = self.record.data_offset
+        if not source.holds(offset):
+            raise MRCTruncatedError("the file ends within its extended header", path=source.name,
+                                    offset=source.size, expected=f"{offset} bytes",
+                                    found=source.size)
+        self.extended: bytes = source.read(HEADER_BYTES, offset - HEADER_BYTES)
+        self.metadata: dict[str, Any] = {}
+        if self.extended and self.record.fields["exttyp"].lower() == b"json":
+            self.metadata = metadata.decode(self.extended, source.name)
+
+    def __enter__(self) -> MRCReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.source.close()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all frames: (nz, ny, nx), or (nz, ny, nx, 3) of RGB."""
+        record = self.record
+        channels = (record.mode.channels,) if record.mode.channels > 1 else ()
+        return (record.nz, record.ny, record.nx, *channels)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the pixels in memory."""
+        return memory_dtype(self.record.mode)
+
+    def slices(self, asked: int | None = None) -> int:
+        """Return the slices an item of a list; 0: the file holds one array.
+
+        Parameters
+        ----------
+        asked : int, optional
+            What the user says; None: what the file says.
+
+        Raises
+        ------
+        ValueError
+            If the frames don't divide into what the user asked for.
+        """
+        record = self.record
+        if asked is not None:
+            if asked < 0 or (asked and record.nz % asked):
+                raise ValueError(f"slices={asked} does not divide the {record.nz} frames of "
+                                 f"{record.path}")
+            return int(asked)
+        found = self.metadata.get("slices")
+        if not isinstance(found, int):
+            found = record.declared_slices
+        if found is None:
+            logger.warning("%s was written by MRCZ %d.%d (< 0.5.0), which did not store slices; "
+                           "it is read as a list of 2-D images", record.path,
+                           *(record.version or (0, 0)))
+            return 1
+        if found < 0 or (found and record.nz % found):
+            logger.warning("%s: its %d frames don't divide into items of %d slices; "
+                           "they are read as one array", record.path, record.nz, found)
+            return 0
+        return int(found)
+
+    @property
+    def table(self) -> FrameTable:
+        """Where the frames lie; found at first use."""
+        with self._lock:
+            if self._table is None:
+                self._table = locate_frames(self.source, self.record)
+            return self._table
+
+    @property
+    def decoder(self) -> FrameDecoder:
+        """Decodes the frames of this file."""
+        table = self.table
+        with self._lock:
+            if self._decoder is None:
+                self._decoder = FrameDecoder(self.source, self.record, table)
+            return self._decoder
+
+    def read(self, frames: Sequence[int], *, threads: int, out: Pixels | None = None) -> Pixels:
+        """Return frames as one array.
+
+        Parameters
+        ----------
+        frames : sequence of int
+            z of each, 0 to nz - 1.
+        threads : int
+            How many take part.
+        out : (len(frames), ny, nx) array, optional
+            Filled and returned.
+        """
+        decoder = self.decoder  # before the allocation: it checks sizes against the file
+        if out is None:
+            out = self.allocate(len(frames))
+        decoder.read(frames, out, threads)
+        return out
+
+    def allocate(self, count: int) -> Pixels:
+        """Return an array for `count` frames.
+
+        Raises
+        ------
+        MRCError
+            If there is not enough memory.
+        """
+        shape = (count, *self.shape[1:])
+        try:
+            return np.empty(shape, self.dtype)
+        except (MemoryError, ValueError) as error:
+            raise MRCError(f"{self.record.path}: not enough memory for {shape} pixels of "
+                           f"{self.dtype}; read a part with idx=, or use mrcz.open") from error
+
+    def header(self, pixelunits: str) -> HeaderDict:
+        """Return the header as users get it."""
+        return describe(self.record, pixelunits=pixelunits, extended=self.extended,
+                        metadata=self.metadata, chunk_version=self._chunk_version())
+
+    def _chunk_version(self) -> int | None:
+        """Return the version byte of the first chunk, if there is one."""
+        offset = self.record.data_offset
+        if self.record.compressor is None or not self.source.holds(offset + CHUNK_HEADER_BYTES):
+            return None
+        return self.source.read(offset, 1)[0]

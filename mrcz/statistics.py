@@ -1,0 +1,89 @@
+"""Minimum, maximum, mean and RMS deviation, gathered piece by piece."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Statistics", "measure"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Statistics of some pixels, in float64; of complex pixels, their real part.
+
+    Attributes
+    ----------
+    count : int
+        Pixels.
+    minimum, maximum, total : float
+        Of the pixels.
+    squares : float or None
+        Sum of the squared deviations from the mean, where it was asked for.
+
+    Examples
+    --------
+    >>> a = measure(np.array([1.0, 2.0]), with_rms=True)
+    >>> b = measure(np.array([3.0, 6.0]), with_rms=True)
+    >>> both = a + b
+    >>> both.mean, round(both.rms, 6) == round(np.std([1, 2, 3, 6]), 6)
+    (3.0, True)
+    """
+
+    count: int = 0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    total: float = 0.0
+    squares: float | None = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean; 0 of no pixels."""
+        return self.total / self.count if self.count else 0.0
+
+    @property
+    def rms(self) -> float:
+        """RMS deviation from the mean; -1 (MRC2014: not determined) if not asked for."""
+        if self.squares is None or not self.count:
+            return -1.0
+        return math.sqrt(self.squares / self.count) if self.squares >= 0 else math.nan
+
+    def __add__(self, other: Statistics) -> Statistics:
+        if not self.count or not other.count:
+            return other if other.count else self
+        count = self.count + other.count
+        squares = None
+        if self.squares is not None and other.squares is not None:
+            # Chan, Golub & LeVeque (1983): no cancellation where the mean is large.
+            apart = other.mean - self.mean
+            squares = (self.squares + other.squares
+                       + apart * apart * (self.count / count) * other.count)
+        return Statistics(
+            count,
+            _either_nan(min, self.minimum, other.minimum),
+            _either_nan(max, self.maximum, other.maximum),
+            self.total + other.total,
+            squares,
+        )
+
+
+def _either_nan(choose: Any, a: float, b: float) -> float:
+    return math.nan if math.isnan(a) or math.isnan(b) else float(choose(a, b))
+
+
+def measure(pixels: np.ndarray[Any, Any], *, with_rms: bool) -> Statistics:
+    """Return the statistics of an array, of any dtype that can be written."""
+    if not pixels.size:
+        return Statistics(squares=0.0 if with_rms else None)
+    if pixels.dtype.kind == "c":
+        pixels = pixels.real
+    with np.errstate(all="ignore"):
+        total = float(np.add.reduce(pixels, axis=None, dtype=np.float64))
+        squares = None
+        if with_rms:
+            deviations = np.subtract(pixels, total / pixels.size, dtype=np.float64).ravel()
+            squares = float(np.dot(deviations, deviations))
+        return Statistics(pixels.size, float(pixels.min()), float(pixels.max()), total, squares)

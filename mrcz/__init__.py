@@ -1,1 +1,73 @@
 """Read and write MRC and MRCZ electron-microscopy files."""
+
+from . import errors, ioMRC
+from .__version__ import __version__
+from .errors import (
+    FrameIndexError,
+    MissingCodecError,
+    MRCChecksumError,
+    MRCError,
+    MRCFormatError,
+    MRCTruncatedError,
+)
+from .ioMRC import (
+    BLOSC2_PRESENT,
+    BLOSC_PRESENT,
+    CAN_COMPRESS,
+    REVERSE_CCPEM_ENUM,
+    _setAsyncWorkers,
+    async_read_mrc,
+    async_write_mrc,
+    asyncReadMRC,
+    asyncWriteMRC,
+    default_header,
+    defaultHeader,
+    read_mrc,
+    read_mrc_header,
+    readMRC,
+    readMRCHeader,
+    set_default_threads,
+    setDefaultThreads,
+    write_mrc,
+    write_mrc_header,
+    writeMRC,
+    writeMRCHeader,
+)
+from .selftest import test
+from .writer import StackWriter, create
+
+__all__ = [
+    "BLOSC2_PRESENT",
+    "BLOSC_PRESENT",
+    "CAN_COMPRESS",
+    "REVERSE_CCPEM_ENUM",
+    "FrameIndexError",
+    "MRCChecksumError",
+    "MRCError",
+    "MRCFormatError",
+    "MRCTruncatedError",
+    "MissingCodecError",
+    "StackWriter",
+    "__version__",
+    "_setAsyncWorkers",
+    "asyncReadMRC",
+    "asyncWriteMRC",
+    "async_read_mrc",
+    "async_write_mrc",
+    "create",
+    "defaultHeader",
+    "default_header",
+    "errors",
+    "ioMRC",
+    "readMRC",
+    "readMRCHeader",
+    "read_mrc",
+    "read_mrc_header",
+    "setDefaultThreads",
+    "set_default_threads",
+    "test",
+    "writeMRC",
+    "writeMRCHeader",
+    "write_mrc",
+    "write_mrc_header",
+]

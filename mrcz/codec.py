@@ -251,7 +251,7 @@ def _parse_backend(compressor: str, backend: str | None) -> str:
 @lru_cache(maxsize=1)
 def available_compressors() -> tuple[str, ...]:
     """Return the codecs that the installed blosc has; empty without blosc."""
-    return tuple(blosc_extension.compressor_list()) if blosc_extension is not None else ()
+    return tuple(blosc_extension.compressor_list().split(",")) if blosc_extension else ()
 
 
 def compress(address: int, nbytes: int, typesize: int, options: CodecOptions) -> bytes:

@@ -25,7 +25,8 @@ from .modes import (
     modes_of,
 )
 
-__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "HeaderFields", "Record", "byteorder_of", "parse"]
+__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "HeaderFields", "Record", "amend",
+           "byteorder_of", "parse"]  # fmt: skip
 
 HEADER_BYTES = 1024
 
@@ -240,6 +241,25 @@ def parse(
                              found=fields["nsymbt"])
     return Record(fields, byteorder, mode, compressor,
                   fields["nx"], fields["ny"], fields["nz"], path)
+
+
+def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:
+    """Return a record with some of its fields changed.
+
+    Parameters
+    ----------
+    data : bytes
+        The 1024 bytes as they are.
+    byteorder : str
+        ``'<'`` or ``'>'``.
+    **changes
+        Name of a field in `HEADER_DTYPE` to value.
+    """
+    record = np.frombuffer(data, _DTYPES[byteorder], 1).copy()
+    with np.errstate(over="ignore"):
+        for name, value in changes.items():
+            record[name] = value
+    return bytes(record.tobytes())
 
 
 def _unpack(data: bytes, byteorder: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import IO, Any
 __all__ = ["AtomicFile", "FileObjectSink", "InPlaceFile", "Sink", "open_sink"]
 
 _HAS_PWRITE = hasattr(os, "pwrite")
+_COPY_BYTES = 4 << 20
 _O_BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -30,6 +31,9 @@ class Sink:
     def write_at(self, offset: int, data: Any) -> None:
         """Write all of `data`, a contiguous buffer, at `offset`."""
         raise NotImplementedError
+
+    def publish(self) -> None:
+        """Show what was written so far under the file's name, and stay open."""
 
     def commit(self) -> None:
         """Make what was written final."""
@@ -66,6 +70,29 @@ class _DescriptorSink(Sink):
         """Set the file's length."""
         os.ftruncate(self.fd, size)
 
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        os.fsync(self.fd)
+
+    def copy_from(self, source_fd: int, start: int, stop: int, offset: int) -> None:
+        """Copy bytes ``[start, stop)`` of another file to `offset`, in the kernel if it can."""
+        while start < stop:
+            count = self._copy_some(source_fd, start, min(stop - start, 1 << 30), offset)
+            start += count
+            offset += count
+
+    def _copy_some(self, source_fd: int, start: int, count: int, offset: int) -> int:
+        if hasattr(os, "copy_file_range"):
+            with contextlib.suppress(OSError):
+                if copied := os.copy_file_range(source_fd, self.fd, count, start, offset):
+                    return copied
+        os.lseek(source_fd, start, os.SEEK_SET)
+        data = os.read(source_fd, min(count, _COPY_BYTES))
+        if not data:
+            raise OSError(f"{self.name}: the file shrank while it was copied")
+        self.write_at(offset, data)
+        return len(data)
+
     def _close(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -95,6 +122,7 @@ class AtomicFile(_DescriptorSink):
         self._fsync = fsync
         # Short, whatever the length of the final name.
         self._temporary = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
+        self._published_bytes = 0
         old = _writable_status(target)
         try:
             fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
@@ -104,21 +132,35 @@ class AtomicFile(_DescriptorSink):
         if old is not None:
             _keep_access(fd, old)
 
-    def commit(self) -> None:
+    def publish(self) -> None:
         """Give the file its name, replacing what was there."""
         if self._fsync:
             os.fsync(self.fd)
-        self._close()
-        try:
+        if self._temporary:
+            try:
+                os.replace(self._temporary, self._target)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.name) from error
+            self._temporary = ""
+            if self._fsync:
+                _fsync_folder(os.path.dirname(self._target) or ".")
+        self._published_bytes = os.fstat(self.fd).st_size
+
+    def commit(self) -> None:
+        """Publish and close."""
+        if os.name == "nt" and self._temporary:  # an open file can't be renamed there
+            self._close()
             os.replace(self._temporary, self._target)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, self.name) from error
-        self._temporary = ""
-        if self._fsync:
-            _fsync_folder(os.path.dirname(self._target) or ".")
+            self._temporary = ""
+            return
+        self.publish()
+        self._close()
 
     def abort(self) -> None:
-        """Remove what was written; the old file stays."""
+        """Remove what was not published; the old file, or what was published, stays."""
+        if self.fd >= 0 and not self._temporary:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self.fd, self._published_bytes)
         self._close()
         temporary, self._temporary = self._temporary, ""
         if temporary:

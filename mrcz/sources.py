@@ -142,6 +142,11 @@ class FileSource(Source):
         view[: len(data)] = data
         return len(data)
 
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor."""
+        return self._fd
+
     def detach(self) -> int:
         """Hand the file descriptor over to the caller."""
         fd, self._fd = self._fd, -1

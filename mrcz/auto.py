@@ -1,0 +1,141 @@
+"""Choosing a codec and a filter by trying them on a sample of the pixels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .codec import SHUFFLES, CodecOptions, compress, decompress, parse_options, read_chunk_header
+from .decoding import address_of
+from .encoding import FrameFormat
+from .parallel import blosc_settings
+from .pixels import Pixels, cast_into, pack_nibbles
+
+__all__ = ["choose"]
+
+SAMPLE_BYTES = 4 << 20
+WINDOWS = 4
+LEVELS = (1, 2, 3)
+SECONDS = 0.4
+"""Time after which no further candidate is tried."""
+
+_SLOWEST = 1.2
+"""Decompression time, against zstd 1 with bitshuffle, up to which a better ratio wins."""
+_AS_GOOD = 1.004
+"""Ratios this close count as equal; then the faster one to read wins."""
+_WORTHWHILE = 1.01
+"""Ratio below which the file stays uncompressed."""
+_SMALL_FRAME = 1 << 16
+"""Frames up to this size, in bytes, where zstd's fixed costs let zlib win."""
+
+
+class _Trial(NamedTuple):
+    ratio: float
+    seconds: float
+    options: CodecOptions
+
+
+def choose(
+    frames: Sequence[Pixels], frame_format: FrameFormat, wanted: tuple[str, ...]
+) -> CodecOptions | None:
+    """Return the best way to compress frames like these; None: not at all.
+
+    Best is the highest ratio of all that decompress nearly as fast as zstd level 1
+    with bitshuffle. A few megabytes are tried, whatever the size of the stack.
+
+    Parameters
+    ----------
+    frames : sequence of (ny, nx) arrays
+        The first slab.
+    frame_format : FrameFormat
+        How they are stored; its options are the hint, and hold what is not to be chosen.
+    wanted : tuple of str
+        ``'compressor'``, ``'shuffle'`` or both.
+    """
+    hint = frame_format.options
+    assert hint is not None
+    windows = list(_sample(frames, frame_format))
+    typesize = frame_format.dtype.itemsize
+    started = time.perf_counter()
+    baseline = _try(_candidate(hint, "zstd", 1, "bitshuffle"), windows, typesize)
+    trials = [baseline]
+    for options in _candidates(hint, wanted, frame_format.frame_bytes):
+        if time.perf_counter() - started > SECONDS:
+            break
+        trials.append(_try(options, windows, typesize))
+    if "compressor" not in wanted:
+        return max(trials[1:], key=lambda trial: trial.ratio).options
+    fast = [trial for trial in trials if trial.seconds <= _SLOWEST * baseline.seconds]
+    best = max(trial.ratio for trial in fast)
+    if best < _WORTHWHILE:
+        return None
+    return min((trial for trial in fast if trial.ratio * _AS_GOOD >= best),
+               key=lambda trial: trial.seconds).options
+
+
+def _candidates(
+    hint: CodecOptions, wanted: tuple[str, ...], frame_bytes: int
+) -> Iterator[CodecOptions]:
+    """Yield what to try, the most promising first."""
+    filters = ("shuffle", "bitshuffle", "noshuffle")
+    if "compressor" not in wanted:
+        for name in filters:
+            yield replace(hint, shuffle=SHUFFLES[name])
+        return
+    levels = sorted({*LEVELS, hint.clevel or 1})
+    for level in levels:
+        for name in filters:
+            if (level, name) != (1, "bitshuffle"):  # the baseline
+                yield _candidate(hint, "zstd", level, name)
+    if frame_bytes <= _SMALL_FRAME:
+        for name in filters:
+            yield _candidate(hint, "zlib", 3, name)
+
+
+def _candidate(hint: CodecOptions, compressor: str, level: int, filter_name: str) -> CodecOptions:
+    return parse_options(compressor, level, shuffle=filter_name, backend=hint.backend)
+
+
+def _sample(frames: Sequence[Pixels], frame_format: FrameFormat) -> Iterator[Pixels]:
+    """Yield pieces of frames from all over the stack, as they would be stored."""
+    window = SAMPLE_BYTES // WINDOWS
+    rows = min(frame_format.ny, max(1, window // frame_format.row_bytes))
+    count = max(WINDOWS, SAMPLE_BYTES // max(1, rows * frame_format.row_bytes))
+    if rows == frame_format.ny:
+        count = min(count, len(frames))
+    for number in range(count):
+        place = (2 * number + 1) / (2 * count)
+        frame = frames[int(place * len(frames))]
+        # Another part of each frame, so that a bright beam or a dark edge is not all.
+        first = int(place * (frame_format.ny - rows))
+        yield _stored(frame[first : first + rows], frame_format)
+
+
+def _stored(rows: Pixels, frame_format: FrameFormat) -> Pixels:
+    values = np.empty(rows.shape, frame_format.dtype)
+    packed = frame_format.mode.packed
+    cast_into(rows, values, largest=15 if packed else None, what="a frame")
+    return pack_nibbles(values) if packed else values
+
+
+def _try(options: CodecOptions, windows: Sequence[Pixels], typesize: int) -> _Trial:
+    nbytes = sum(window.nbytes for window in windows)
+    with blosc_settings(options.blocksize):
+        chunks = [compress(address_of(window), window.nbytes, typesize, options)
+                  for window in windows]
+    target = np.empty(max(window.nbytes for window in windows), np.uint8)
+    seconds = min(_time_decompression(chunks, target) for _ in range(3))
+    return _Trial(nbytes / sum(map(len, chunks)), seconds, options)
+
+
+def _time_decompression(chunks: Sequence[bytes], target: Pixels) -> float:
+    started = time.perf_counter()
+    with blosc_settings():
+        for number, chunk in enumerate(chunks):
+            decompress(memoryview(chunk), read_chunk_header(chunk), address_of(target),
+                       path="a sample", offset=0, frame=number)
+    return time.perf_counter() - started

@@ -1,0 +1,252 @@
+"""Writing frames into files that exist: in place, at the end, or in their midst.
+
+The header goes last, so a process that is killed leaves a file that reads as before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .codec import CodecOptions, parse_options
+from .containers import Container
+from .encoding import FrameEncoder, FrameFormat
+from .errors import FrameIndexError, MRCError
+from .header import HEADER_BYTES, VOLUME, Record, amend
+from .options import WriteOptions
+from .pixels import writable_mode
+from .reader import MRCReader
+from .sinks import AtomicFile, InPlaceFile
+from .sources import FileSource
+from .statistics import Statistics
+from .writer import StackWriter
+
+__all__ = ["write_frames"]
+
+logger = logging.getLogger("mrcz")
+
+
+def write_frames(
+    container: Container,
+    file: Any,
+    idx: int | None,
+    shape: tuple[int, ...] | None,
+    dtype: Any,
+    options: WriteOptions,
+) -> None:
+    """Write frames at `idx` of a file, which is made first if it has to be.
+
+    Parameters
+    ----------
+    container : Container
+        The frames.
+    file : str or os.PathLike
+        Where to.
+    idx : int or None
+        Number of the first frame; NZ appends; negative counts from the end.
+    shape : (nz, ny, nx) or None
+        Final size of a file that is made.
+    dtype, options
+        As in `writeMRC`, for a file that is made; an existing one keeps what it is.
+
+    Raises
+    ------
+    FrameIndexError
+        If `idx` is beyond the end of the file.
+    ValueError, TypeError
+        If frames or arguments don't fit the file.
+    """
+    if not isinstance(file, (str, os.PathLike)):
+        raise TypeError("idx and shape need the path of a file, not a file object")
+    if idx is not None and (isinstance(idx, bool) or not hasattr(idx, "__index__")):
+        raise TypeError(f"idx must be an int, the number of the first frame, not {idx!r}")
+    path = os.fspath(file)
+    number = None if idx is None else int(idx)
+    wanted = None if shape is None else _final_shape(shape, container)
+    if number is None or not os.path.exists(path):
+        _make(container, path, number or 0, wanted, dtype, options)
+        return
+    with MRCReader(path) as reader:
+        found = (reader.record.nz, reader.record.ny, reader.record.nx)
+        if wanted is None or wanted == found:
+            _Update(reader, container, options).write(number)
+            return
+    _make(container, path, number, wanted, dtype, options)
+
+
+def _final_shape(shape: tuple[int, ...], container: Container) -> tuple[int, int, int]:
+    sizes = tuple(int(size) for size in shape)
+    if len(sizes) != 3 or min(sizes) < 1 or sizes[1:] != container.shape[1:]:
+        raise ValueError(f"shape must be (nz, ny, nx) with frames of {container.shape[1:]}, "
+                         f"not {shape!r}")
+    return (sizes[0], sizes[1], sizes[2])
+
+
+def _make(
+    container: Container,
+    path: str,
+    idx: int,
+    shape: tuple[int, int, int] | None,
+    dtype: Any,
+    options: WriteOptions,
+) -> None:
+    """Make a new file of `shape` with frames from `idx` on, and nothing before or behind."""
+    if shape is not None and options.codec is not None:
+        raise ValueError("shape= is for uncompressed files: a compressed one has no room for "
+                         "frames that are not there yet; append them, or use mrcz.create")
+    mode, _ = writable_mode(container.dtype if dtype is None else dtype)
+    total = container.shape[0] if shape is None else shape[0]
+    if idx < 0 and shape is not None:
+        idx += total
+    if not 0 <= idx <= total - container.shape[0] or (idx and shape is None):
+        raise FrameIndexError(f"{path} does not exist: idx={idx} needs shape=(nz, ny, nx) with "
+                              f"room for {container.shape[0]} frames from there on")
+    sink = AtomicFile(path, fsync=options.fsync)
+    writer = StackWriter(sink, mode, container.shape[1:], options, slices=container.slices,
+                         ispg=container.ispg if shape is None else VOLUME, first=idx,
+                         total=total)
+    with writer:
+        for slab in container.slabs():
+            writer.append_slab(slab)
+        if shape is not None:
+            sink.truncate(HEADER_BYTES + len(options.metadata)
+                          + total * mode.row_bytes(shape[2]) * shape[1])
+
+
+@dataclass(frozen=True)
+class _Update:
+    """New frames for an existing file."""
+
+    reader: MRCReader
+    container: Container
+    options: WriteOptions
+
+    @property
+    def record(self) -> Record:
+        return self.reader.record
+
+    def write(self, idx: int) -> None:
+        record, count = self.record, self.container.shape[0]
+        first = idx + record.nz if idx < 0 else idx
+        if not 0 <= first <= record.nz:
+            raise FrameIndexError(f"{record.path} has {record.nz} frames: idx={idx} is neither "
+                                  f"among them nor right behind them")
+        if self.container.shape[1:] != (record.ny, record.nx):
+            raise ValueError(f"{record.path} has frames of {(record.ny, record.nx)} (ny, nx), "
+                             f"not {self.container.shape[1:]}")
+        if not record.mode.writable or not isinstance(self.reader.source, FileSource):
+            raise MRCError(f"{record.path} can't be changed in place: it is of a kind that is "
+                           f"only read")
+        if self.options.metadata and self.options.metadata != self.reader.extended:
+            logger.warning("%s keeps the metadata that it has: meta= of a write with idx= is "
+                           "not stored", record.path)
+        if record.compressor is None:
+            self._write_raw(first)
+        elif first == record.nz:
+            self._append_chunks()
+        else:
+            self._replace_chunks(first, count)
+
+    def _encoder(self, sink: Any, offset: int, codec: CodecOptions | None) -> FrameEncoder:
+        record, mode = self.record, self.record.mode
+        frame_format = FrameFormat(mode, record.ny, record.nx, record.byteorder, codec)
+        return FrameEncoder(sink, offset, frame_format, threads=self.options.threads,
+                            exact=self.options.exact)
+
+    def _encode(self, encoder: FrameEncoder) -> None:
+        for slab in self.container.slabs():
+            encoder.write(slab)
+
+    def _codec(self) -> CodecOptions:
+        """Return how to compress: as the file is, at the level that was asked for."""
+        compressor, asked = self.record.compressor, self.options.codec
+        assert compressor is not None
+        if asked is None:
+            return parse_options(compressor)
+        if not self.options.auto and asked.compressor != compressor:
+            raise ValueError(f"{self.record.path} is compressed with {compressor!r}; frames "
+                             f"with {asked.compressor!r} can't be added")
+        return replace(asked, compressor=compressor)
+
+    def _write_raw(self, first: int) -> None:
+        record = self.record
+        offset = record.data_offset + first * record.frame_bytes
+        if self.options.codec is not None:
+            raise ValueError(f"{record.path} is not compressed; frames with a compressor can't "
+                             f"be added")
+        sink = InPlaceFile(record.path)
+        try:
+            encoder = self._encoder(sink, offset, None)
+            self._encode(encoder)
+            nz = max(record.nz, first + len(encoder.lengths))
+            self._finish(sink, nz, encoder.statistics if first == 0 else None)
+        finally:
+            sink.abort()
+
+    def _append_chunks(self) -> None:
+        record = self.record
+        start = record.data_offset + record.fields["packed_bytes"]
+        if record.version is None or record.version < (1, 0) or not (
+            record.data_offset < start <= self.reader.source.size
+        ):
+            start = self.reader.table.end  # others don't always fill packed_bytes
+        sink = InPlaceFile(record.path)
+        try:
+            encoder = self._encoder(sink, start, self._codec())
+            self._encode(encoder)
+            sink.truncate(encoder.end)
+            self._finish(sink, record.nz + len(encoder.lengths), None,
+                         packed_bytes=encoder.end - record.data_offset)
+        finally:
+            sink.abort()
+
+    def _replace_chunks(self, first: int, count: int) -> None:
+        record, table, source = self.record, self.reader.table, self.reader.source
+        assert isinstance(source, FileSource)
+        last = min(first + count, record.nz)
+        start = int(table.offsets[first])
+        stop = table.end if last == record.nz else int(table.offsets[last])
+        sink = AtomicFile(record.path, fsync=self.options.fsync)
+        try:
+            sink.copy_from(source.descriptor, 0, start, 0)
+            encoder = self._encoder(sink, start, self._codec())
+            self._encode(encoder)
+            sink.copy_from(source.descriptor, stop, table.end, encoder.end)
+            end = encoder.end + table.end - stop
+            self._finish(sink, max(record.nz, first + len(encoder.lengths)),
+                         encoder.statistics if first == 0 else None,
+                         packed_bytes=end - record.data_offset)
+            sink.commit()
+        finally:
+            sink.abort()
+
+    def _finish(
+        self, sink: Any, nz: int, statistics: Statistics | None, **changes: Any
+    ) -> None:
+        """Write the header, last of all."""
+        record = self.record
+        if nz != record.nz:
+            changes["nz"] = nz
+            per_item = self.reader.slices()
+            if per_item > 1 and nz % per_item:
+                raise ValueError(f"{record.path} holds items of {per_item} slices: "
+                                 f"{nz} frames don't divide into them")
+            z, _, _ = record.pixelsize
+            x_cell, y_cell, z_cell = record.fields["cella"]
+            if record.compressor is not None:
+                z_cell = z * nz
+            elif record.fields["mz"] == record.nz:
+                changes["mz"], z_cell = nz, z * nz
+            changes["cella"] = (x_cell, y_cell, z_cell)
+        if statistics is not None:
+            changes.update(dmin=statistics.minimum, dmax=statistics.maximum,
+                           dmean=statistics.mean,
+                           rms=statistics.rms if self.container.shape[0] == nz else -1.0)
+        if self.options.fsync:
+            sink.sync()
+        head = self.reader.source.read(0, HEADER_BYTES)
+        sink.write_at(0, amend(head, record.byteorder, **changes))
+        if self.options.fsync:
+            sink.sync()

@@ -1,0 +1,271 @@
+"""Writing a file frame by frame, in bounded memory, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import IO, Any
+
+from .containers import contain
+from .encoding import FrameEncoder, FrameFormat
+from .header import HEADER_BYTES, VOLUME, HeaderFields
+from .modes import Mode
+from .options import WriteOptions, parse_write_options
+from .pixels import Pixels, writable_mode
+from .sinks import Sink, open_sink
+
+__all__ = ["StackWriter", "create"]
+
+
+class StackWriter:
+    """Writes frames one behind the other into a new file; made by `mrcz.create`.
+
+    The file takes its name when it is closed, or flushed for the first time. Leaving a
+    ``with`` block by an exception removes what was not flushed.
+
+    Parameters
+    ----------
+    sink : Sink
+        Where the file goes.
+    mode : Mode
+        Pixel type.
+    frame_shape : tuple of int
+        (ny, nx).
+    options : WriteOptions
+        All else.
+    slices : int
+        0 for one array, else slices an item of a list.
+    ispg : int
+        What MRC2014 calls it.
+    count : int, optional
+        Frames that there must be at the end; None: any number.
+    keep_partial : bool
+        Whether an exception keeps the frames before it.
+    first : int
+        Number of the first frame that is written; those before are left out.
+    total : int, optional
+        NZ of the header, where it is not the number of frames that are written.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (frames so far, ny, nx).
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        mode: Mode,
+        frame_shape: tuple[int, int],
+        options: WriteOptions,
+        *,
+        slices: int = 0,
+        ispg: int = VOLUME,
+        count: int | None = None,
+        keep_partial: bool = False,
+        first: int = 0,
+        total: int | None = None,
+    ) -> None:
+        self._sink = sink
+        self._first = first
+        self._total = total
+        self._options = options
+        self._count = count
+        self._keep_partial = keep_partial
+        self._closed = False
+        self._encoder: FrameEncoder | None = None
+        self._format = FrameFormat(mode, *frame_shape, options.byteorder, options.codec)
+        self._fields = HeaderFields(
+            shape=(0, *frame_shape),
+            mode=mode,
+            slices=slices,
+            ispg=ispg,
+            pixelsize=options.pixelsize,
+            voltage=options.voltage,
+            c3=options.c3,
+            gain=options.gain,
+            metadata_bytes=len(options.metadata),
+            byteorder=options.byteorder,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Frames so far, ny, nx)."""
+        frames = 0 if self._encoder is None else len(self._encoder.lengths)
+        return (frames, self._format.ny, self._format.nx)
+
+    def append(self, frames: Any) -> None:
+        """Write one frame or several behind those before.
+
+        Parameters
+        ----------
+        frames : (ny, nx) or (n, ny, nx) array, or sequence of (ny, nx) arrays
+            Lazy arrays are read slab by slab.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the shape does not fit, there are more frames than announced, or a pixel
+            can't be stored.
+        OSError
+            If the file can't be written.
+        """
+        self._require_open()
+        container = contain(frames)
+        if container.shape[1:] != self.shape[1:]:
+            raise ValueError(f"frames must be {self.shape[1:]} (ny, nx), "
+                             f"not {container.shape[1:]}")
+        for slab in container.slabs():
+            self.append_slab(slab)
+
+    def append_slab(self, frames: Sequence[Pixels]) -> None:
+        """Write a sequence of (ny, nx) arrays: `append` without its checks."""
+        if self._count is not None and self.shape[0] + len(frames) > self._count:
+            raise ValueError(f"{self._count} frames were announced, and here come "
+                             f"{self.shape[0] + len(frames)}")
+        if self._encoder is None:
+            self._encoder = self._start(frames)
+        self._encoder.write(frames)
+
+    def _start(self, frames: Sequence[Pixels]) -> FrameEncoder:
+        """Open the encoder; now that there are pixels, `auto` can choose."""
+        if self._options.auto:
+            from .auto import choose
+
+            self._format = replace(self._format, options=choose(frames, self._format,
+                                                                self._options.auto))
+        if self._options.metadata:
+            self._sink.write_at(HEADER_BYTES, self._options.metadata)
+        return FrameEncoder(
+            self._sink,
+            HEADER_BYTES + len(self._options.metadata) + self._first * self._format.frame_bytes,
+            self._format,
+            threads=self._options.threads,
+            exact=self._options.exact,
+        )
+
+    def flush(self) -> None:
+        """Make the file on disk a complete one of the frames so far, under its name."""
+        self._require_open()
+        self._write_header()
+        self._sink.publish()
+
+    def close(self) -> None:
+        """Complete the file and give it its name.
+
+        Raises
+        ------
+        ValueError
+            If no frame was written, or fewer than announced.
+        """
+        if self._closed:
+            return
+        try:
+            if self._count is not None and self.shape[0] < self._count:
+                raise ValueError(f"{self._count} frames were announced, but "
+                                 f"{self.shape[0]} were written")
+            self._write_header()
+            self._sink.commit()
+        except BaseException:
+            self.abort()
+            raise
+        self._closed = True
+
+    def abort(self) -> None:
+        """Give up: remove what was not flushed."""
+        self._closed = True
+        self._sink.abort()
+
+    def _write_header(self) -> None:
+        encoder = self._encoder
+        if encoder is None:
+            raise ValueError("no frame was written: an MRC file can't be empty")
+        codec = self._format.options
+        statistics = encoder.statistics
+        fields = replace(
+            self._fields,
+            shape=(self._total or self.shape[0], *self.shape[1:]),
+            compressor=None if codec is None else codec.compressor,
+            minimum=statistics.minimum,
+            maximum=statistics.maximum,
+            mean=statistics.mean,
+            rms=statistics.rms,
+            packed_bytes=0 if codec is None else sum(encoder.lengths),
+        )
+        self._sink.write_at(0, fields.pack())
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the writer of {self._sink.name} is closed")
+
+    def __enter__(self) -> StackWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        elif self._keep_partial and self._encoder is not None and not self._closed:
+            self._count = None
+            self.close()
+        else:
+            self.abort()
+
+
+def create(
+    path: str | os.PathLike[str] | IO[bytes],
+    shape: tuple[int | None, int, int],
+    dtype: Any,
+    *,
+    keep_partial: bool = False,
+    **options: Any,
+) -> StackWriter:
+    r"""Open a new file to write frames into, one behind the other.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or binary file
+        The file; one of that name is replaced when this one is whole.
+    shape : tuple
+        (nz, ny, nx); nz may be None: as many as come.
+    dtype : dtype-like
+        What is stored, as in `writeMRC`.
+    keep_partial : bool
+        Whether an exception in the ``with`` block keeps the frames before it.
+    **options
+        ``meta``, ``endian``, ``pixelsize``, ``pixelunits``, ``voltage`` (kV), ``C3`` (mm),
+        ``gain`` (counts/e-), ``compressor``, ``clevel``, ``n_threads``, ``quickStats``,
+        ``backend``, ``shuffle``, ``blocksize``, ``fsync`` as in `writeMRC`.
+
+    Returns
+    -------
+    StackWriter
+        To be used in a ``with`` block, or closed.
+
+    Examples
+    --------
+    >>> import io, mrcz
+    >>> import numpy as np
+    >>> file = io.BytesIO()
+    >>> with mrcz.create(file, (None, 4, 5), "int16", compressor="zstd") as writer:
+    ...     for number in range(3):
+    ...         writer.append(np.full((4, 5), number))
+    >>> _ = file.seek(0)
+    >>> mrcz.readMRC(file)[0][:, 0, 0]
+    array([0, 1, 2], dtype=int16)
+    """
+    if len(shape) != 3:
+        raise ValueError(f"shape must be (nz or None, ny, nx), not {shape!r}")
+    count, ny, nx = (None if size is None else int(size) for size in shape)
+    if ny is None or nx is None or ny < 1 or nx < 1 or (count is not None and count < 1):
+        raise ValueError(f"shape must be (nz or None, ny, nx) of positive sizes, not {shape!r}")
+    mode, _ = writable_mode(dtype, what="dtype")
+    parsed = parse_write_options(**options)
+    return StackWriter(open_sink(path, fsync=parsed.fsync), mode, (ny, nx), parsed,
+                       count=count, keep_partial=keep_partial)

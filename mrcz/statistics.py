@@ -29,8 +29,8 @@ class Statistics:
     >>> a = measure(np.array([1.0, 2.0]), with_rms=True)
     >>> b = measure(np.array([3.0, 6.0]), with_rms=True)
     >>> both = a + b
-    >>> both.mean, round(both.rms, 6) == round(np.std([1, 2, 3, 6]), 6)
-    (3.0, True)
+    >>> both.mean, round(both.rms, 4)
+    (3.0, 1.8708)
     """
 
     count: int = 0

@@ -79,50 +79,46 @@ class FrameDecoder:
         self._pool = BufferPool()
         self._is_native = record.disk_dtype.isnative and not record.mode.converted
 
-    def read(self, frames: Sequence[int], out: Pixels, threads: int) -> None:
-        """Fill `out` with `frames`.
+    def read(
+        self, frames: Sequence[int], out: Pixels, threads: int, *, first_row: int = 0
+    ) -> None:
+        """Fill `out` with `frames`, or with some of their rows.
+
+        Of a compressed frame only the blocks are decompressed that hold the rows.
 
         Parameters
         ----------
         frames : sequence of int
             z of each, 0 to nz - 1.
-        out : (len(frames), ny, nx) or (…, 3) array
+        out : (len(frames), rows, nx) or (…, 3) array
             Of the mode's dtype in memory; any strides.
         threads : int
             How many take part.
+        first_row : int
+            Where the rows start.
 
         Raises
         ------
         MRCFormatError
             If a frame is damaged.
         """
-        if not len(frames):
+        if not out.size:
             return
-        pieces = len(frames) * self._record.frame_bytes / PIECE_BYTES
+        pieces = len(frames) * out.shape[1] * self._record.row_bytes / PIECE_BYTES
         threads = max(1, min(threads, round(pieces)))
-        tasks = self._tasks(frames, out)
+        tasks = self._tasks(frames, first_row, out)
         if self._record.compressor is None:
             run_ordered(tasks, _call, threads=threads)
             return
         with blosc_settings():
             run_ordered(tasks, _call, threads=threads)
-
-    def read_rows(self, frame: int, first: int, out: Pixels) -> None:
-        """Fill `out`, (rows, nx), with rows of a frame from `first` on.
-
-        Decompresses only the blocks that hold them.
-        """
-        if self._record.compressor is None:
-            self._read_rows(frame, first, out)
-            return
-        with blosc_settings():
-            self._read_rows(frame, first, out)
 
     # Planning: which task fills which part of the output.
 
-    def _tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
-        if not (self._is_native and out[0].flags.c_contiguous):
-            yield from self._row_tasks(frames, out)
+    def _tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
+        whole = out.shape[1] == self._record.ny
+        if not (whole and self._is_native and out[0].flags.c_contiguous):
+            yield from self._row_tasks(frames, first_row, out)
         elif self._record.compressor is None:
             yield from self._raw_tasks(frames, out)
         elif self._record.frame_bytes >= 2 * PIECE_BYTES:
@@ -136,24 +132,23 @@ class FrameDecoder:
 
     def _runs(self, frames: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield ranges of `frames` that lie one behind the other, about a piece each."""
-        most = max(1, PIECE_BYTES // max(1, self._record.frame_bytes))
-        ends = self._table.offsets + self._table.lengths
+        most = max(1, PIECE_BYTES // self._record.frame_bytes)
         start = 0
         for stop in range(1, len(frames) + 1):
             if (
                 stop == len(frames)
                 or stop - start == most
                 or frames[stop] != frames[stop - 1] + 1
-                or self._table.offsets[frames[stop]] != ends[frames[stop - 1]]
             ):
                 yield start, stop
                 start = stop
 
-    def _row_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
+    def _row_tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
         rows = max(1, PIECE_BYTES // self._record.row_bytes)
         for frame, target in zip(frames, out, strict=True):
-            for first in range(0, self._record.ny, rows):
-                yield partial(self._read_rows, frame, first, target[first : first + rows])
+            for start in range(0, len(target), rows):
+                yield partial(self._read_rows, frame, first_row + start,
+                              target[start : start + rows])
 
     def _raw_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
         if out.flags.c_contiguous and frames[-1] - frames[0] == len(frames) - 1:
@@ -162,7 +157,7 @@ class FrameDecoder:
             spans = list(zip(frames, out, strict=True))
         for frame, target in spans:
             view = target.reshape(-1).view(np.uint8).data
-            offset = int(self._table.offsets[frame])
+            offset, _ = self._table.span(frame)
             for start in range(0, len(view), PIECE_BYTES):
                 yield partial(self._source.read_into, offset + start,
                               view[start : start + PIECE_BYTES])
@@ -182,18 +177,17 @@ class FrameDecoder:
 
     def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
         """Decompress whole frames that lie one behind the other."""
-        table, nbytes = self._table, self._record.frame_bytes
-        start = int(table.offsets[first])
-        stop = int(table.offsets[first + count - 1] + table.lengths[first + count - 1])
-        path = self._record.path
+        path, nbytes = self._record.path, self._record.frame_bytes
+        start, stop = self._table.span(first, count)
         with self._pool.borrow(stop - start) as buffer:
             view = buffer.data
             self._source.read_into(start, view)
             for frame in range(first, first + count):
-                offset, length = int(table.offsets[frame]), int(table.lengths[frame])
-                header = parse_chunk_header(view, offset - start, nbytes=nbytes, room=length,
-                                            path=path, offset=offset, frame=frame)
-                chunk = view[offset - start : offset - start + length]
+                offset, end = self._table.span(frame)
+                header = parse_chunk_header(view, offset - start, nbytes=nbytes,
+                                            room=end - offset, path=path, offset=offset,
+                                            frame=frame)
+                chunk = view[offset - start : end - start]
                 decompress(chunk, header, address, path=path, offset=offset, frame=frame)
                 address += stride
 
@@ -202,7 +196,7 @@ class FrameDecoder:
         address: int,
     ) -> None:  # fmt: skip
         """Decompress the blocks ``first`` to ``last - 1`` of a frame."""
-        offset = int(self._table.offsets[frame])
+        offset, _ = self._table.span(frame)
         cut = cut_chunk(header, table, first, last)
         with self._pool.borrow(cut.header.cbytes) as buffer:
             view = buffer.data
@@ -218,7 +212,7 @@ class FrameDecoder:
         """Fill `out`, (rows, nx), from row `first` on, converting as needed."""
         row_bytes = self._record.row_bytes
         start, stop = first * row_bytes, (first + len(out)) * row_bytes
-        offset = int(self._table.offsets[frame])
+        offset, _ = self._table.span(frame)
         if self._record.compressor is None:
             self._read_stored(offset + start, stop - start, out)
             return
@@ -248,11 +242,11 @@ class FrameDecoder:
 
     def _chunk(self, frame: int) -> tuple[ChunkHeader, BlockTable | None]:
         """Return a frame's chunk header and, if it can be cut, its table of blocks."""
-        offset, length = int(self._table.offsets[frame]), int(self._table.lengths[frame])
+        offset, end = self._table.span(frame)
         path = self._record.path
         header = parse_chunk_header(
             self._source.read(offset, CHUNK_HEADER_BYTES), 0, nbytes=self._record.frame_bytes,
-            room=length, path=path, offset=offset, frame=frame,
+            room=end - offset, path=path, offset=offset, frame=frame,
         )  # fmt: skip
         if header.is_memcpy or not header.is_blosc1 or not BLOSC_PRESENT:
             return header, None

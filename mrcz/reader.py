@@ -15,7 +15,7 @@ from . import metadata
 from .codec import CHUNK_HEADER_BYTES
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCTruncatedError
-from .frames import FrameTable, locate_frames
+from .frames import FrameTable
 from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .pixels import Pixels, memory_dtype
@@ -148,10 +148,10 @@ class MRCReader:
 
     @property
     def table(self) -> FrameTable:
-        """Where the frames lie; found at first use."""
+        """Where the frames lie."""
         with self._lock:
             if self._table is None:
-                self._table = locate_frames(self.source, self.record)
+                self._table = FrameTable(self.source, self.record)
             return self._table
 
     @property
@@ -163,8 +163,15 @@ class MRCReader:
                 self._decoder = FrameDecoder(self.source, self.record, table)
             return self._decoder
 
-    def read(self, frames: Sequence[int], *, threads: int, out: Pixels | None = None) -> Pixels:
-        """Return frames as one array.
+    def read(
+        self,
+        frames: Sequence[int],
+        *,
+        threads: int,
+        rows: tuple[int, int] | None = None,
+        out: Pixels | None = None,
+    ) -> Pixels:
+        """Return frames, or rows of them, as one array.
 
         Parameters
         ----------
@@ -172,24 +179,28 @@ class MRCReader:
             z of each, 0 to nz - 1.
         threads : int
             How many take part.
-        out : (len(frames), ny, nx) array, optional
+        rows : (int, int), optional
+            First row and the one behind the last; None: all.
+        out : (len(frames), rows, nx) array, optional
             Filled and returned.
-        """
-        decoder = self.decoder  # before the allocation: it checks sizes against the file
-        if out is None:
-            out = self.allocate(len(frames))
-        decoder.read(frames, out, threads)
-        return out
-
-    def allocate(self, count: int) -> Pixels:
-        """Return an array for `count` frames.
 
         Raises
         ------
+        MRCFormatError
+            If a frame is damaged.
         MRCError
             If there is not enough memory.
         """
-        shape = (count, *self.shape[1:])
+        decoder = self.decoder  # before the allocation: it checks sizes against the file
+        if len(frames):
+            self.table.span(max(frames))
+        first, last = rows or (0, self.record.ny)
+        if out is None:
+            out = self._allocate((len(frames), last - first, *self.shape[2:]))
+        decoder.read(frames, out, threads, first_row=first)
+        return out
+
+    def _allocate(self, shape: tuple[int, ...]) -> Pixels:
         try:
             return np.empty(shape, self.dtype)
         except (MemoryError, ValueError) as error:

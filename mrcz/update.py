@@ -206,8 +206,7 @@ class _Update:
         record, table, source = self.record, self.reader.table, self.reader.source
         assert isinstance(source, FileSource)
         last = min(first + count, record.nz)
-        start = int(table.offsets[first])
-        stop = table.end if last == record.nz else int(table.offsets[last])
+        start, stop = table.span(first, last - first)
         sink = AtomicFile(record.path, fsync=self.options.fsync)
         try:
             sink.copy_from(source.descriptor, 0, start, 0)

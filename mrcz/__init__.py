@@ -34,6 +34,7 @@ from .ioMRC import (
     writeMRCHeader,
 )
 from .selftest import test
+from .stack import Stack, open
 from .writer import StackWriter, create
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "MRCFormatError",
     "MRCTruncatedError",
     "MissingCodecError",
+    "Stack",
     "StackWriter",
     "__version__",
     "_setAsyncWorkers",
@@ -59,6 +61,7 @@ __all__ = [
     "default_header",
     "errors",
     "ioMRC",
+    "open",
     "readMRC",
     "readMRCHeader",
     "read_mrc",

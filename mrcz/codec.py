@@ -233,9 +233,9 @@ def parse_options(
 def _parse_backend(compressor: str, backend: str | None) -> str:
     if backend not in (None, "blosc1", "blosc2"):
         raise ValueError(f"backend must be None, 'blosc1' or 'blosc2', not {backend!r}")
-    if compressor not in BLOSC1_COMPRESSORS and backend != "blosc2":
-        raise ValueError(f"compressor {compressor!r} needs backend='blosc2'")
-    if backend == "blosc2":
+    if compressor not in BLOSC1_COMPRESSORS and backend == "blosc1":
+        raise ValueError(f"compressor {compressor!r} needs backend='blosc2', not {backend!r}")
+    if backend == "blosc2" or compressor not in BLOSC1_COMPRESSORS:
         from . import codec2
 
         codec2.require(compressor, _BLOSC2_PLUGINS.get(compressor))

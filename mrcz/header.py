@@ -59,6 +59,8 @@ HEADER_DTYPE = np.dtype(
 _DTYPES = {"<": HEADER_DTYPE, ">": HEADER_DTYPE.newbyteorder(">")}
 _NAMES: tuple[str, ...] = HEADER_DTYPE.names or ()
 _MACHINE_STAMP = {"<": b"DD\0\0", ">": b"\x11\x11\0\0"}
+_ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c3", "gain")
+"""Fields that python-mrcz < 0.6 wrote little-endian in its big-endian files too."""
 _IMOD_STAMP = 1146047817  # bytes "IMOD"
 _IMOD_SIGNED_BYTES = 1
 _LABEL = re.compile(r"MRCZ\s*(\d+)\.(\d+)")
@@ -226,9 +228,8 @@ def parse(
     byteorder, swapped_mode = _find_byteorder(data, byteorder_of(endian), modes)
     fields = _unpack(data, byteorder)
     if swapped_mode:
-        # python-mrcz < 0.6 wrote MODE and NLABL of big-endian files little-endian.
         other = _unpack(data, _other(byteorder))
-        fields["mode"], fields["nlabl"] = other["mode"], other["nlabl"]
+        fields.update((name, other[name]) for name in _ALWAYS_LITTLE_ENDIAN)
     mode, compressor = _decode_mode(fields["mode"], modes, path)
     if mode.number == 0 and mode.memory == "i1" and _has_unsigned_bytes(fields):
         mode = UNSIGNED_BYTES

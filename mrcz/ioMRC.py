@@ -25,10 +25,13 @@ from .modes import (
     WRITTEN_AS,
 )
 from .options import parse_write_options
-from .parallel import set_default_threads, threads_of
+from .parallel import set_default_threads as _set_default_threads
+from .parallel import threads_of
 from .pixels import Pixels, writable_mode
 from .reader import MRCReader
 from .sinks import open_sink
+from .sources import FileSource
+from .stack import Stack
 from .units import parse_pixelsize
 from .writer import StackWriter
 
@@ -101,7 +104,8 @@ def readMRC(  # noqa: N802
     fileConvention : {'ccpem', 'eman2'}
         Numbering of pixel types.
     useMemmap : bool
-        Return a `numpy.memmap` (copy on write) of an uncompressed file.
+        Return a `numpy.memmap` (copy on write) of an uncompressed file; of any other a
+        `Stack`, which reads what is asked of it, with 3 dimensions always.
     n_threads : int, optional
         Threads that decompress; None: what `setDefaultThreads` says.
     slices : int, optional
@@ -141,13 +145,17 @@ def readMRC(  # noqa: N802
     >>> image.shape, header["compressor"]
     ((2, 3, 4), 'zstd')
     """
+    if useMemmap and out is not None:
+        raise ValueError("out and useMemmap=True exclude each other")
     with MRCReader(MRCfilename, endian=endian, convention=fileConvention) as reader:
         header = reader.header(pixelunits)
         per_item = reader.slices(slices)
         frames = _frames_asked(idx, reader)
         if useMemmap:
-            if out is not None:
-                raise ValueError("out and useMemmap=True exclude each other")
+            if not _can_map(reader, MRCfilename):
+                stack = Stack(MRCfilename, endian=endian, pixelunits=pixelunits,
+                              fileConvention=fileConvention, n_threads=n_threads)
+                return (stack if idx is None else stack[_key(idx, frames)]), header
             image = _map(reader, MRCfilename)[frames.start : frames.stop]
         else:
             target = None if out is None else _checked_out(out, reader, frames, idx)
@@ -199,16 +207,24 @@ def _checked_out(
     return out if out.ndim == len(shape) else out[None]
 
 
+def _can_map(reader: MRCReader, file: File) -> bool:
+    """Return whether the pixels lie in a file on disk as they would in memory."""
+    return (
+        reader.record.compressor is None
+        and not reader.record.mode.converted
+        and isinstance(file, (str, os.PathLike))
+        and isinstance(reader.source, FileSource)
+    )
+
+
 def _map(reader: MRCReader, file: File) -> Pixels:
     """Return all frames as a memory map."""
-    record = reader.record
-    if record.compressor is not None:
-        raise NotImplementedError("useMemmap=True of a compressed file is not supported yet")
-    if record.mode.converted or not isinstance(file, (str, os.PathLike)):
-        raise ValueError(f"{record.path}: only pixels that are stored as they are in memory, in "
-                         f"a plain file on disk, can be mapped; read it without useMemmap")
-    reader.table  # noqa: B018  (checks the file's length)
-    return np.memmap(file, record.disk_dtype, "c", record.data_offset, reader.shape)
+    reader.table.span(reader.record.nz, 0)  # checks the file's length
+    return np.memmap(file, reader.record.disk_dtype, "c", reader.record.data_offset, reader.shape)
+
+
+def _key(idx: int | tuple[int, int], frames: range) -> Any:
+    return slice(frames.start, frames.stop) if isinstance(idx, Sequence) else frames.start
 
 
 def _arranged(
@@ -519,7 +535,7 @@ def setDefaultThreads(n_threads: int | None) -> None:  # noqa: N802
     n_threads : int or None
         None: one a core that the process may use, as at the start.
     """
-    set_default_threads(n_threads)
+    _set_default_threads(n_threads)
 
 
 def _setAsyncWorkers(N_workers: int) -> None:  # noqa: N802, N803
@@ -535,3 +551,4 @@ read_mrc_header = readMRCHeader
 write_mrc_header = writeMRCHeader
 read_blosc_header = readBloscHeader
 default_header = defaultHeader
+set_default_threads = setDefaultThreads

@@ -40,6 +40,8 @@ class Mode:
         NumPy code of what is stored; differs from `memory` where pixels are converted.
     channels : int
         Stored values a pixel that stay apart in memory (3 for RGB).
+    paired : bool
+        Real and imaginary part of a pixel stored as two integers.
     packed : bool
         Two 4-bit pixels a byte, the first in the low bits (IMOD's mode 101).
     writable : bool
@@ -50,6 +52,7 @@ class Mode:
     memory: str
     disk: str
     channels: int = 1
+    paired: bool = False
     packed: bool = False
     writable: bool = True
 
@@ -67,8 +70,7 @@ class Mode:
     @property
     def stored_itemsize(self) -> int:
         """Bytes a pixel on disk (1 for packed, where it is the byte of two pixels)."""
-        values = 2 if self.number == 3 else 1
-        return np.dtype(self.disk).itemsize * values * self.channels
+        return np.dtype(self.disk).itemsize * (2 if self.paired else 1) * self.channels
 
 
 MODES: dict[int, Mode] = {
@@ -77,7 +79,7 @@ MODES: dict[int, Mode] = {
         Mode(0, "i1", "i1"),
         Mode(1, "i2", "i2"),
         Mode(2, "f4", "f4"),
-        Mode(3, "c8", "i2", writable=False),
+        Mode(3, "c8", "i2", paired=True, writable=False),
         Mode(4, "c8", "c8"),
         Mode(6, "u2", "u2"),
         Mode(7, "i4", "i4"),

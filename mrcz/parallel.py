@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections import deque
@@ -48,11 +49,12 @@ def threads_of(n_threads: int | None) -> int:
     """Return the number of threads that a user's `n_threads` means."""
     if n_threads is None:
         return default_threads()
-    if isinstance(n_threads, bool) or int(n_threads) != n_threads:
-        raise ValueError(f"n_threads must be an integer or None, not {n_threads!r}")
+    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
+        raise TypeError(f"n_threads must be an integer or None, not {n_threads!r}")
+    n_threads = operator.index(n_threads)
     if not 1 <= n_threads <= MAX_THREADS:
         raise ValueError(f"n_threads must be 1 to {MAX_THREADS}, not {n_threads}")
-    return int(n_threads)
+    return n_threads
 
 
 class _BloscSettings:

@@ -37,7 +37,7 @@ def disk_to_memory(raw: Pixels, mode: Mode, byteorder: str, out: Pixels) -> None
         out[:, 1::2] = raw[:, : out.shape[1] // 2] >> 4
         return
     values = raw.view(byteorder + mode.disk)
-    if mode.memory == "c8" and mode.disk == "i2":
+    if mode.paired:
         out.real = values[:, 0::2]
         out.imag = values[:, 1::2]
     else:

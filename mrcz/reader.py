@@ -128,6 +128,8 @@ class MRCReader:
         """
         record = self.record
         if asked is not None:
+            if isinstance(asked, bool) or not hasattr(asked, "__index__"):
+                raise TypeError(f"slices must be an integer or None, not {asked!r}")
             if asked < 0 or (asked and record.nz % asked):
                 raise ValueError(f"slices={asked} does not divide the {record.nz} frames of "
                                  f"{record.path}")

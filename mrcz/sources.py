@@ -28,7 +28,7 @@ _SPOOL_BYTES = 64 << 20
 _STREAM_STEP = 1 << 20
 
 _OPENERS: dict[bytes, Any] = {
-    b"\x1f\x8b": gzip.GzipFile,
+    b"\x1f\x8b": gzip.open,
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
 }
@@ -42,9 +42,12 @@ class Source:
     ----------
     name : str
         For messages.
+    identity : object
+        What changes when the bytes do, where that can be known.
     """
 
     name: str
+    identity: object = None
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` with the bytes from `offset` on.
@@ -108,7 +111,7 @@ class FileSource(Source):
             raise IsADirectoryError(21, "Is a directory", path)
         self.is_regular = stat.S_ISREG(status.st_mode)
         self._size = status.st_size
-        self.identity = (status.st_size, status.st_mtime_ns, status.st_ino)
+        self.identity = (status.st_size, status.st_mtime_ns)
         self._lock = threading.Lock()
 
     @property
@@ -174,9 +177,9 @@ class FileObjectSource(Source):
     def __init__(self, fileobj: IO[bytes]) -> None:
         self.name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
         self._file = fileobj
-        self._start = fileobj.tell()
-        self._size = max(0, fileobj.seek(0, os.SEEK_END) - self._start)
-        fileobj.seek(self._start)
+        self.start = fileobj.tell()
+        self._size = max(0, fileobj.seek(0, os.SEEK_END) - self.start)
+        fileobj.seek(self.start)
         self._lock = threading.Lock()
 
     @property
@@ -189,7 +192,7 @@ class FileObjectSource(Source):
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         done, wanted = 0, len(view)
         with self._lock:
-            self._file.seek(self._start + offset)
+            self._file.seek(self.start + offset)
             while done < wanted:
                 data = self._file.read(min(wanted - done, _SPOOL_BYTES))
                 if not data:
@@ -288,7 +291,9 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
     if opener is None:
         return source
     source.close()
-    return StreamSource(opener(path, "rb"), path)
+    stream = StreamSource(opener(path), path)
+    stream.identity = source.identity
+    return stream
 
 
 def _from_fileobj(fileobj: IO[bytes]) -> Source:
@@ -301,7 +306,10 @@ def _from_fileobj(fileobj: IO[bytes]) -> Source:
         return StreamSource(io.BytesIO(fileobj.read()), name)
     source = FileObjectSource(fileobj)
     opener = _opener_of(source)
-    return source if opener is None else StreamSource(opener(fileobj), name)
+    if opener is None:
+        return source
+    fileobj.seek(source.start)
+    return StreamSource(opener(fileobj), name)
 
 
 def _opener_of(source: Source) -> Any:

@@ -6,6 +6,7 @@ The header goes last, so a process that is killed leaves a file that reads as be
 from __future__ import annotations
 
 import logging
+import operator
 import os
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,7 +78,10 @@ def write_frames(
 
 
 def _final_shape(shape: tuple[int, ...], container: Container) -> tuple[int, int, int]:
-    sizes = tuple(int(size) for size in shape)
+    try:
+        sizes = tuple(operator.index(size) for size in shape)
+    except TypeError as error:
+        raise TypeError(f"shape must be (nz, ny, nx), not {shape!r}") from error
     if len(sizes) != 3 or min(sizes) < 1 or sizes[1:] != container.shape[1:]:
         raise ValueError(f"shape must be (nz, ny, nx) with frames of {container.shape[1:]}, "
                          f"not {shape!r}")
@@ -236,8 +240,10 @@ class _Update:
             x_cell, y_cell, z_cell = record.fields["cella"]
             if record.compressor is not None:
                 z_cell = z * nz
-            elif record.fields["mz"] == record.nz:
+            elif record.fields["mz"] == record.nz and per_item == 0:
                 changes["mz"], z_cell = nz, z * nz
+                if record.version is not None:
+                    changes["ispg"] = VOLUME  # one array: with ISPG 0 it would be a list
             changes["cella"] = (x_cell, y_cell, z_cell)
         if statistics is not None:
             changes.update(dmin=statistics.minimum, dmax=statistics.maximum,

@@ -1,0 +1,336 @@
+"""A file as an array: lazy, sliceable, picklable."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from .errors import MRCError
+from .headerdict import HEADER_KEYS, HeaderDict
+from .indexing import Selection, select
+from .parallel import threads_of
+from .pixels import Pixels
+from .reader import MRCReader
+
+__all__ = ["Stack", "open"]
+
+DEFAULT_CACHE_BYTES = 64 << 20
+_SLAB_BYTES = 64 << 20
+_CHUNK_BYTES = 64 << 20
+"""Size of dask's chunks, in bytes."""
+
+
+class Stack:
+    """The frames of a file, read when they are asked for; made by `mrcz.open`.
+
+    Indexing is NumPy's, and reads only the frames, and of these only the blocks of
+    rows, that it needs. Safe to use from several threads; pickles as the file's path.
+
+    Parameters
+    ----------
+    file : str, os.PathLike or binary file
+        What to read.
+    endian, pixelunits, fileConvention, n_threads
+        As in `readMRC`.
+    cache_bytes : int
+        Decoded frames and rows that are kept for the next access; 0: none.
+
+    Attributes
+    ----------
+    path : str
+        The file's name.
+    """
+
+    def __init__(
+        self,
+        file: str | os.PathLike[str] | IO[bytes],
+        *,
+        endian: str = "le",
+        pixelunits: str = "\\AA",
+        fileConvention: str = "ccpem",  # noqa: N803
+        n_threads: int | None = None,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
+        self._is_path = isinstance(file, (str, os.PathLike))
+        if isinstance(file, (str, os.PathLike)) and "://" not in os.fspath(file):
+            file = os.path.abspath(file)
+        self._file = file
+        self._options = {"endian": endian, "convention": fileConvention}
+        self._pixelunits = pixelunits
+        self._n_threads = n_threads
+        self._cache = _Cache(cache_bytes)
+        self._reader = MRCReader(file, **self._options)
+        self._identity = self._reader.source.identity
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._is_path:
+            raise TypeError("a Stack of a file object can't be pickled, only one of a path")
+        return {
+            "file": os.fspath(self._file),  # type: ignore[arg-type]
+            "options": self._options,
+            "pixelunits": self._pixelunits,
+            "n_threads": self._n_threads,
+            "cache_bytes": self._cache.limit,
+            "identity": self._identity,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(  # type: ignore[misc]
+            state["file"], endian=state["options"]["endian"], pixelunits=state["pixelunits"],
+            fileConvention=state["options"]["convention"], n_threads=state["n_threads"],
+            cache_bytes=state["cache_bytes"],
+        )  # fmt: skip
+        if self._identity != state["identity"]:
+            self.close()
+            raise MRCError(f"{self.path} has changed since the Stack was made; open it anew")
+
+    @property
+    def path(self) -> str:
+        """The file's name."""
+        return self._reader.record.path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(nz, ny, nx), also of one frame; (nz, ny, nx, 3) of RGB."""
+        return self._reader.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the pixels, in the machine's byte order."""
+        return self._reader.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pixels in memory."""
+        return self.size * self.dtype.itemsize
+
+    @property
+    def header(self) -> HeaderDict:
+        """The header as `readMRC` returns it."""
+        return self._reader.header(self._pixelunits)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The user's metadata."""
+        return {key: value for key, value in self._reader.metadata.items()
+                if key not in HEADER_KEYS}
+
+    @property
+    def compressor(self) -> str | None:
+        """Codec; None of an uncompressed file."""
+        return self._reader.record.compressor
+
+    @property
+    def slices(self) -> int:
+        """Slices an item, where the file was written from a list; else 0."""
+        return self._reader.slices()
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of what is stored as a unit: one frame."""
+        return (1, *self.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Pixels]:
+        for number in range(len(self)):
+            yield self[number]
+
+    def __getitem__(self, key: Any) -> Any:
+        selection = select(key, self.shape)
+        nbytes = (len(selection.frames) * (selection.rows[1] - selection.rows[0])
+                  * int(np.prod(self.shape[2:])) * self.dtype.itemsize)
+        if nbytes > _SLAB_BYTES and selection.basic and _narrows(selection, self.shape):
+            return self._read_narrow(selection)
+        block = self._read(selection.frames, selection.rows)
+        return block[selection.key] if selection.key else block
+
+    def _read(self, frames: Any, rows: tuple[int, int]) -> Pixels:
+        threads = threads_of(self._n_threads)
+        if len(frames) != 1:
+            return self._reader.read(frames, rows=rows, threads=threads)
+        name = (int(frames[0]), rows)
+        block = self._cache.get(name)
+        if block is None:
+            block = self._reader.read(frames, rows=rows, threads=threads)
+            self._cache.put(name, block)
+        return block.copy() if self._cache.limit else block
+
+    def _read_narrow(self, selection: Selection) -> Pixels:
+        """Read frames slab by slab where only some of each is wanted."""
+        key = selection.key
+        place = next(n for n, part in enumerate(key) if part is not None)
+        if isinstance(key[place], int):  # one frame
+            block: Pixels = self._read(selection.frames, selection.rows)[key].copy()
+            return block
+        frame_key = key[place + 1 :]
+        row_bytes = int(np.prod(self.shape[2:])) * self.dtype.itemsize
+        step = max(1, _SLAB_BYTES // ((selection.rows[1] - selection.rows[0]) * row_bytes))
+        parts = []
+        for start in range(0, len(selection.frames), step):
+            slab = self._read(selection.frames[start : start + step], selection.rows)
+            parts.append(slab[(slice(None),) + frame_key].copy())  # noqa: RUF005  (3.10)
+        whole = np.concatenate(parts)
+        return whole[key[:place] + (slice(None),)]  # noqa: RUF005  (3.10)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Pixels:
+        if copy is False:
+            raise ValueError("a Stack has to be read: it can't become an array without a copy")
+        array: Pixels = self._reader.read(range(len(self)), threads=threads_of(self._n_threads))
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if args and args[0] is self and len(args) == 1 and not kwargs:
+            if function in (np.atleast_1d, np.atleast_2d, np.atleast_3d):
+                return self  # HyperSpy asks, and anything else would read the whole file
+            if function in (np.shape, np.ndim, np.size):
+                return getattr(self, function.__name__)
+        return function(*_as_arrays(args), **{k: _as_arrays(v) for k, v in kwargs.items()})
+
+    def to_dask(self, chunks: Any = "auto") -> Any:
+        """Return a dask array of the frames.
+
+        Parameters
+        ----------
+        chunks : 'auto' or as in `dask.array.from_array`
+            'auto': whole frames, about 64 MiB together.
+        """
+        import dask.array as da
+
+        if isinstance(chunks, str) and chunks == "auto":
+            frame_bytes = max(1, self.nbytes // len(self))
+            chunks = (max(1, min(len(self), _CHUNK_BYTES // frame_bytes)), *self.shape[1:])
+        return da.from_array(self, chunks=chunks, name=None, asarray=False, fancy=True)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        if not self._is_path:
+            return ("mrcz.Stack", id(self))
+        return ("mrcz.Stack", self.path, self._identity, tuple(self._options.items()))
+
+    def __repr__(self) -> str:
+        kind = self.compressor or "uncompressed"
+        return f"<mrcz.Stack {self.path!r}: {self.shape} {self.dtype}, {kind}>"
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+
+class _Cache:
+    """The blocks that were used last, up to a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = int(limit)
+        self._blocks: OrderedDict[Any, Pixels] = OrderedDict()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, name: Any) -> Pixels | None:
+        with self._lock:
+            block = self._blocks.get(name)
+            if block is not None:
+                self._blocks.move_to_end(name)
+            return block
+
+    def put(self, name: Any, block: Pixels) -> None:
+        if block.nbytes > self.limit // 2:
+            return
+        with self._lock:
+            if name in self._blocks:
+                return
+            self._blocks[name] = block
+            self._nbytes += block.nbytes
+            while self._nbytes > self.limit:
+                _, old = self._blocks.popitem(last=False)
+                self._nbytes -= old.nbytes
+
+
+def _narrows(selection: Selection, shape: tuple[int, ...]) -> bool:
+    """Return whether the result is smaller than the frames and rows it comes from."""
+    sizes = [part for part in selection.key if part is not None][2:]
+    return any(part != slice(None) for part in sizes)
+
+
+def _as_arrays(value: Any) -> Any:
+    """Return arguments of a NumPy function with arrays for stacks."""
+    if isinstance(value, Stack):
+        return np.asarray(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_as_arrays(item) for item in value)
+    return value
+
+
+def open(
+    path: str | os.PathLike[str] | IO[bytes],
+    *,
+    endian: str = "le",
+    pixelunits: str = "\\AA",
+    fileConvention: str = "ccpem",  # noqa: N803
+    n_threads: int | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+) -> Stack:
+    r"""Open a file as a lazy array.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or binary file
+        MRC or MRCZ; gzip, bzip2 and xz streams are decompressed once.
+    endian, pixelunits, fileConvention, n_threads
+        As in `readMRC`.
+    cache_bytes : int
+        Decoded rows and frames that are kept for the next access; 0: none.
+
+    Returns
+    -------
+    Stack
+        To be used in a ``with`` block, or closed.
+
+    Raises
+    ------
+    OSError
+        If the file can't be opened.
+    MRCFormatError
+        If its header is malformed.
+
+    Examples
+    --------
+    >>> import io, mrcz
+    >>> file = io.BytesIO()
+    >>> mrcz.writeMRC(np.arange(60, dtype="int16").reshape(3, 4, 5), file, compressor="lz4")
+    >>> _ = file.seek(0)
+    >>> with mrcz.open(file) as stack:
+    ...     stack.shape, stack[1, 2:, 0]
+    ((3, 4, 5), array([30, 35], dtype=int16))
+    """
+    return Stack(path, endian=endian, pixelunits=pixelunits, fileConvention=fileConvention,
+                 n_threads=n_threads, cache_bytes=cache_bytes)

@@ -1,0 +1,38 @@
+"""Fixtures and settings that the tests share."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# CI machines are slow and share their cores: no deadline, and runs that repeat exactly.
+settings.register_profile("mrcz", deadline=None, derandomize=True, max_examples=60,
+                          suppress_health_check=[HealthCheck.too_slow,
+                                                 HealthCheck.function_scoped_fixture])
+settings.load_profile("mrcz")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the markers when run from an installed wheel, where there is no pyproject.toml."""
+    config.addinivalue_line("markers", "judge: compares with another program")
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+@pytest.fixture
+def notices(caplog: pytest.LogCaptureFixture) -> Callable[[], Iterator[list[str]]]:
+    """Collect what a block says to its user, whether it logs or warns."""
+    @contextmanager
+    def collect() -> Iterator[list[str]]:
+        said: list[str] = []
+        caplog.clear()
+        with warnings.catch_warnings(record=True) as caught, caplog.at_level(logging.WARNING):
+            warnings.simplefilter("always")
+            yield said
+        said += [str(w.message) for w in caught]
+        said += [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    return collect

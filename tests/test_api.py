@@ -1,0 +1,249 @@
+"""The names and signatures that users of python-mrcz count on."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcz
+from mrcz import ioMRC
+
+from .builders import fields_of, ramp
+from .checks import HEADER_KEYS, assert_identical
+
+READ = {"MRCfilename": ..., "idx": None, "endian": "le", "pixelunits": "\\AA",
+        "fileConvention": "ccpem", "useMemmap": False, "n_threads": None, "slices": None}
+WRITE = {"input_image": ..., "MRCfilename": ..., "meta": None, "endian": "le", "dtype": None,
+         "pixelsize": [0.1, 0.1, 0.1], "pixelunits": "\\AA", "shape": None, "voltage": 0.0,
+         "C3": 0.0, "gain": 1.0, "compressor": None, "clevel": 1, "n_threads": None,
+         "quickStats": True, "idx": None}
+HEADER = {"MRCfilename": ..., "slices": None, "endian": "le", "fileConvention": "ccpem",
+          "pixelunits": "\\AA"}
+SIGNATURES = {"readMRC": READ, "writeMRC": WRITE, "readMRCHeader": HEADER,
+              "writeMRCHeader": {"f": ..., "header": ..., "slices": ..., "endchar": "<"},
+              "defaultHeader": {}}
+
+
+@pytest.mark.parametrize("name,expected", SIGNATURES.items())
+def test_signature(name, expected):
+    found = {}
+    for parameter in inspect.signature(getattr(mrcz, name)).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            assert parameter.default is not parameter.empty
+            continue
+        assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        default = parameter.default
+        assert not isinstance(default, (list, dict, set))
+        found[parameter.name] = (... if default is parameter.empty else
+                                 list(default) if isinstance(default, tuple) else default)
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+@pytest.mark.parametrize("name", ["asyncReadMRC", "asyncWriteMRC"])
+def test_async_signature(name):
+    kinds = [p.kind for p in inspect.signature(getattr(mrcz, name)).parameters.values()]
+    assert kinds == [inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD]
+
+
+@pytest.mark.parametrize("name", ["readBloscHeader", "setDefaultThreads", "_setAsyncWorkers"])
+def test_one_argument(name):
+    assert len(inspect.signature(getattr(ioMRC, name)).parameters) == 1
+
+
+@pytest.mark.parametrize("name,default", [("backend", None)])
+def test_keyword_only(name, default):
+    parameter = inspect.signature(mrcz.writeMRC).parameters[name]
+    assert parameter.kind is parameter.KEYWORD_ONLY
+    assert parameter.default == default
+
+
+ALIASES = {"read_mrc": "readMRC", "write_mrc": "writeMRC", "async_read_mrc": "asyncReadMRC",
+           "async_write_mrc": "asyncWriteMRC", "read_mrc_header": "readMRCHeader",
+           "write_mrc_header": "writeMRCHeader", "default_header": "defaultHeader"}
+
+
+@pytest.mark.parametrize("snake,camel", [*ALIASES.items(),
+                                         ("set_default_threads", "setDefaultThreads")])
+def test_snake_case(snake, camel):
+    assert getattr(mrcz, snake) is getattr(mrcz, camel)
+
+
+@pytest.mark.parametrize("snake,camel", [*ALIASES.items(),
+                                         ("read_blosc_header", "readBloscHeader"),
+                                         ("set_default_threads", "setDefaultThreads")])
+def test_names_of_the_module(snake, camel):
+    assert getattr(ioMRC, snake) is getattr(ioMRC, camel)
+
+
+@pytest.mark.parametrize("name", ["COMPRESSOR_ENUM", "REVERSE_COMPRESSOR_ENUM", "CCPEM_ENUM",
+                                  "REVERSE_CCPEM_ENUM", "EMAN2_ENUM", "BLOSC_PRESENT",
+                                  "BLOSC2_PRESENT", "MRC_COMP_RATIO", "DEFAULT_HEADER_LEN"])
+def test_constants_of_the_module(name):
+    assert hasattr(ioMRC, name)
+
+
+@pytest.mark.parametrize("name", ["REVERSE_CCPEM_ENUM", "BLOSC_PRESENT", "BLOSC2_PRESENT",
+                                  "CAN_COMPRESS", "setDefaultThreads", "_setAsyncWorkers", "test",
+                                  "__version__", "MRCError", "MRCFormatError",
+                                  "MRCTruncatedError", "MissingCodecError"])
+def test_names_at_the_top(name):
+    assert hasattr(mrcz, name)
+
+
+def test_all_is_sorted_and_true():
+    assert list(mrcz.__all__) == sorted(mrcz.__all__)
+    assert len(set(mrcz.__all__)) == len(mrcz.__all__)
+    assert all(hasattr(mrcz, name) for name in mrcz.__all__)
+    assert {"readMRC", "writeMRC", *ALIASES} <= set(mrcz.__all__)
+
+
+def test_the_enums():
+    assert ioMRC.CCPEM_ENUM | {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 7: "i4", 8: "u4",
+                               101: "u1"} == ioMRC.CCPEM_ENUM
+    expected = {"int8": 0, "i1": 0, "uint4": 101, "int16": 1, "i2": 1, "uint16": 6, "u2": 6,
+                "int32": 7, "i4": 7, "uint32": 8, "u4": 8, "float64": 2, "f8": 2, "float32": 2,
+                "f4": 2, "complex128": 4, "c16": 4, "complex64": 4, "c8": 4}
+    assert mrcz.REVERSE_CCPEM_ENUM is ioMRC.REVERSE_CCPEM_ENUM
+    assert {name: ioMRC.REVERSE_CCPEM_ENUM[name] for name in expected} == expected
+    assert dict(ioMRC.EMAN2_ENUM) == {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4",
+                                      7: "f4"}
+
+
+def test_version():
+    assert mrcz.__version__.split(".")[:2] == ["1", "0"]
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_the_keys_of_a_header(compressor):
+    file = io.BytesIO()
+    mrcz.writeMRC(ramp((3, 5, 7), "f4"), file, compressor=compressor, meta={"mine": 1})
+    header = mrcz.readMRC(file)[1]
+    assert isinstance(header, dict)
+    assert list(header) == [*HEADER_KEYS, "mine"]
+    assert header.keys() == dict(header).keys() == {**header}.keys()
+    assert isinstance(header["packedBytes"], int)
+    assert header["MRCtype"] == 2
+    assert list(header["dimensions"]) == [3, 5, 7]
+    assert header["compressor"] == compressor
+    with pytest.raises(KeyError):
+        header["no such key"]
+    assert header.get("no such key") is None
+
+
+@pytest.mark.parametrize("image,slices", [(ramp((6, 5, 7), "f4"), 0),
+                                          (list(ramp((6, 5, 7), "f4")), 1),
+                                          (list(ramp((3, 2, 5, 7), "f4")), 2)])
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_read_header(image, slices, compressor):
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, compressor=compressor, meta={"mine": 1})
+    header, found = mrcz.readMRCHeader(file)
+    assert found == slices
+    assert list(header) == [*HEADER_KEYS, "mine"]
+    assert mrcz.readMRCHeader(file, slices=3)[1] == 3
+
+
+def test_default_header():
+    header = mrcz.defaultHeader()
+    assert {"MRCtype", "dimensions", "dtype", "compressor", "packedBytes", "minImage", "maxImage",
+            "meanImage", "pixelsize", "pixelunits", "voltage", "C3", "gain"} <= set(header)
+    header["dimensions"][0] = 99
+    header["mine"] = 1
+    assert "mine" not in mrcz.defaultHeader()
+    assert list(mrcz.defaultHeader()["dimensions"]) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("endchar", ["<", ">"])
+def test_write_header(endchar):
+    header = mrcz.defaultHeader()
+    header.update(dimensions=[3, 5, 7], MRCtype=2, dtype="f4", pixelsize=[1.0, 2.0, 3.0],
+                  pixelunits="\\AA", voltage=200.0, minImage=-1.0, maxImage=2.0, meanImage=0.5)
+    file = io.BytesIO()
+    mrcz.writeMRCHeader(file, header, 0, endchar=endchar)
+    file.seek(1024)
+    image = ramp((3, 5, 7), "f4")
+    file.write(image.astype(endchar + "f4").tobytes())
+    record = fields_of(file.getvalue(), endchar)
+    assert record["dims"] == (7, 5, 3)
+    assert record["stats"] == (-1.0, 2.0, 0.5)
+    found, reread = mrcz.readMRC(file)
+    assert_identical(found, image)
+    assert reread["voltage"] == 200.0
+    np.testing.assert_allclose(reread["pixelsize"], [1, 2, 3], rtol=1e-6)
+
+
+def test_read_blosc_header():
+    file = io.BytesIO()
+    mrcz.writeMRC(ramp((3, 5, 7), "f4"), file, compressor="zstd")
+    file.seek(1024)
+    sizes, flags = ioMRC.readBloscHeader(file)
+    assert file.tell() == 1040
+    assert [int(n) for n in sizes] == list(struct.unpack_from("<3I", file.getvalue(), 1028))
+    assert [int(n) for n in flags] == list(file.getvalue()[1024:1028])
+
+
+def test_default_threads():
+    before = ioMRC.DEFAULT_N_THREADS
+    try:
+        mrcz.setDefaultThreads(1)
+        file = io.BytesIO()
+        mrcz.writeMRC(ramp((3, 5, 7), "f4"), file, compressor="zstd")
+        assert_identical(mrcz.readMRC(file)[0], ramp((3, 5, 7), "f4"))
+    finally:
+        mrcz.setDefaultThreads(before)
+    with pytest.raises((ValueError, TypeError)):
+        mrcz.setDefaultThreads(0)
+
+
+IMPORT_SCRIPT = """
+import sys, threading, logging
+import mrcz
+assert threading.active_count() == 1, threading.enumerate()
+assert not logging.getLogger().handlers
+heavy = {"dask", "blosc2", "matplotlib", "tifffile", "hyperspy", "fsspec", "pandas"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_importing_has_no_side_effects():
+    subprocess.run([sys.executable, "-W", "error", "-c", IMPORT_SCRIPT], check=True,
+                   cwd=Path(mrcz.__file__).parents[1])
+
+
+WITHOUT_BLOSC = """
+import io, sys
+sys.modules["blosc"] = sys.modules["blosc2"] = sys.modules["rapidjson"] = None
+import numpy as np, mrcz
+assert mrcz.BLOSC_PRESENT is False and mrcz.CAN_COMPRESS is False
+file = io.BytesIO()
+mrcz.writeMRC(np.ones((2, 3, 4), "f4"), file, meta={"a": 1})
+image, header = mrcz.readMRC(file)
+assert image.sum() == 24 and header["a"] == 1
+for backend in (None, "blosc1", "blosc2"):
+    try:
+        mrcz.writeMRC(image, io.BytesIO(), compressor="zstd", backend=backend)
+    except ImportError as error:
+        assert "blosc" in str(error), error
+    else:
+        raise AssertionError("compressed without a compressor")
+try:
+    mrcz.readMRC(sys.argv[1])
+except ImportError as error:
+    assert "blosc" in str(error), error
+else:
+    raise AssertionError("decompressed without a compressor")
+"""
+
+
+def test_without_blosc_raw_files_still_work():
+    golden = Path(__file__).parent / "data" / "golden" / "0.6.0_u2_zstd.mrcz"
+    subprocess.run([sys.executable, "-c", WITHOUT_BLOSC, str(golden)], check=True,
+                   cwd=Path(mrcz.__file__).parents[1])

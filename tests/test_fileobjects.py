@@ -1,0 +1,121 @@
+"""Where a file may be: names, paths, open files, memory, and packed by gzip, bzip2 or xz."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+
+import pytest
+
+import mrcz
+
+from .builders import DATA, ramp
+from .checks import assert_identical
+
+IMAGE = ramp((3, 5, 7), "f4")
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("make", [str, os.fspath, lambda path: path])
+def test_names(make, compressor, tmp_path):
+    name = make(tmp_path / "ångström 電子.mrc")
+    mrcz.writeMRC(IMAGE, name, compressor=compressor)
+    assert_identical(mrcz.readMRC(name)[0], IMAGE)
+    assert mrcz.readMRCHeader(name)[0]["compressor"] == compressor
+    assert os.listdir(tmp_path) == ["ångström 電子.mrc"]
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_memory_and_disk_hold_the_same_bytes(compressor, tmp_path):
+    options = {"compressor": compressor, "meta": {"a": 1}, "pixelsize": 2.0}
+    file = io.BytesIO()
+    mrcz.writeMRC(IMAGE, file, **options)
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", **options)
+    assert (tmp_path / "a.mrc").read_bytes() == file.getvalue()
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_open_files_stay_open(compressor, tmp_path):
+    with (tmp_path / "a.mrc").open("wb") as file:
+        mrcz.writeMRC(IMAGE, file, compressor=compressor)
+        assert not file.closed
+    with (tmp_path / "a.mrc").open("rb") as file:
+        assert_identical(mrcz.readMRC(file)[0], IMAGE)
+        assert_identical(mrcz.readMRC(file, idx=1)[0] if compressor is None else IMAGE[1],
+                         IMAGE[1])
+        assert not file.closed
+
+
+def test_a_text_file_is_refused(tmp_path):
+    with (tmp_path / "a.mrc").open("w") as file, pytest.raises((TypeError, ValueError)):
+        mrcz.writeMRC(IMAGE, file)
+
+
+@pytest.mark.parametrize("name", [None, 3.5, object()])
+def test_no_file_at_all(name):
+    with pytest.raises(TypeError):
+        mrcz.readMRC(name)
+    with pytest.raises(TypeError):
+        mrcz.writeMRC(IMAGE, name)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("name", ["a.mrc", "a.mrc.gz", "a.mrc.bz2", "a.mrc.xz"])
+def test_packed_files_by_content(name, compressor, pack, tmp_path):
+    file = io.BytesIO()
+    mrcz.writeMRC(IMAGE, file, compressor=compressor, meta={"a": 1})
+    (tmp_path / name).write_bytes(pack(file.getvalue()))
+    image, header = mrcz.readMRC(tmp_path / name)
+    assert_identical(image, IMAGE)
+    assert header["a"] == 1
+    assert mrcz.readMRCHeader(tmp_path / name)[0]["a"] == 1
+    (tmp_path / name).write_bytes(file.getvalue())  # a name alone packs nothing
+    assert_identical(mrcz.readMRC(tmp_path / name)[0], IMAGE)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_in_memory(pack):
+    file = io.BytesIO()
+    mrcz.writeMRC(IMAGE, file)
+    assert_identical(mrcz.readMRC(io.BytesIO(pack(file.getvalue())))[0], IMAGE)
+
+
+def test_idx_of_a_packed_file():
+    whole, _ = mrcz.readMRC(DATA / "maps" / "EMD-3197.map")
+    assert_identical(mrcz.readMRC(DATA / "maps" / "emd_3197.map.gz", idx=7)[0], whole[7])
+
+
+@pytest.mark.parametrize("read", [mrcz.readMRC, mrcz.readMRCHeader])
+def test_missing_file(read, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.mrc"):
+        read(tmp_path / "missing.mrc")
+
+
+def test_directories(tmp_path):
+    with pytest.raises(OSError, match=tmp_path.name):
+        mrcz.readMRC(tmp_path)
+    with pytest.raises(OSError, match=tmp_path.name):
+        mrcz.writeMRC(IMAGE, tmp_path)
+    with pytest.raises(OSError, match="nowhere"):
+        mrcz.writeMRC(IMAGE, tmp_path / "nowhere" / "a.mrc")
+
+
+def test_overwriting(tmp_path):
+    mrcz.writeMRC(ramp((9, 50, 70), "f4"), tmp_path / "a.mrc", meta={"a": 1})
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
+    assert (tmp_path / "a.mrc").stat().st_size == 1024 + IMAGE.nbytes
+    assert_identical(mrcz.readMRC(tmp_path / "a.mrc")[0], IMAGE)
+
+
+def test_no_handle_is_left_open(tmp_path):
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", compressor="zstd")
+    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    for _ in range(20):
+        mrcz.readMRC(tmp_path / "a.mrc")
+        mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
+    after = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    assert len(after) <= len(before)

@@ -1,0 +1,193 @@
+"""Parts of a raw file: read, written and mapped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mrcz
+
+from .builders import fields_of, mrc, ramp
+from .checks import assert_identical
+
+IMAGE = ramp((6, 5, 7), "i2")
+
+
+@pytest.fixture(params=["le", "be", "with metadata", "foreign"])
+def raw(request, tmp_path):
+    path = tmp_path / "raw.mrc"
+    if request.param == "foreign":
+        path.write_bytes(mrc(IMAGE, order=">", extended=b"x" * 160, exttyp=b"CCP4"))
+    else:
+        mrcz.writeMRC(IMAGE, path, endian="be" if request.param == "be" else "le",
+                      meta={"a": 1} if request.param == "with metadata" else None)
+    return path
+
+
+# ---- reading
+
+@pytest.mark.parametrize("memmap", [False, True])
+@pytest.mark.parametrize("idx", [0, 1, 5, -1, -6, np.int64(2)])
+def test_one_frame(raw, idx, memmap):
+    assert_identical(plain(mrcz.readMRC(raw, idx=idx, useMemmap=memmap)[0]), IMAGE[idx])
+
+
+@pytest.mark.parametrize("memmap", [False, True])
+@pytest.mark.parametrize("first,last", [(0, 6), (1, 3), (2, 3), (0, 1), (5, 6), (-3, -1), (1, -1),
+                                        (-2, 6)])
+def test_range_with_its_end_exclusive(raw, first, last, memmap):
+    for idx in ((first, last), [first, last]):
+        found = plain(mrcz.readMRC(raw, idx=idx, useMemmap=memmap)[0])
+        expected = IMAGE[first:last]
+        assert_identical(found, expected if len(expected) > 1 else found)
+        assert found.reshape(-1, 5, 7).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("idx", [6, -7, (0, 7), (3, 3), (4, 2), (-7, 2), 100])
+def test_out_of_range(raw, idx):
+    with pytest.raises((IndexError, ValueError), match=r"idx|frame"):
+        mrcz.readMRC(raw, idx=idx)
+
+
+@pytest.mark.parametrize("idx", ["1", 1.5, (1, 2, 3), (1,), (None, 2)])
+def test_not_an_index(raw, idx):
+    with pytest.raises((TypeError, ValueError), match="idx"):
+        mrcz.readMRC(raw, idx=idx)
+
+
+def test_header_is_of_the_whole_file(raw):
+    assert list(mrcz.readMRC(raw, idx=2)[1]["dimensions"]) == [6, 5, 7]
+
+
+def test_one_frame_of_a_list(tmp_path):
+    mrcz.writeMRC(list(IMAGE), tmp_path / "list.mrc")
+    assert_identical(mrcz.readMRC(tmp_path / "list.mrc", idx=4)[0], IMAGE[4])
+
+
+@pytest.mark.parametrize("idx", [0, 3, (1, 4)])
+def test_uint4(idx, tmp_path):
+    image = (np.arange(6 * 5 * 7).reshape(6, 5, 7) % 16).astype("u1")
+    mrcz.writeMRC(image, tmp_path / "four.mrc", dtype="uint4")
+    expected = image[idx] if isinstance(idx, int) else image[slice(*idx)]
+    assert_identical(mrcz.readMRC(tmp_path / "four.mrc", idx=idx)[0], expected)
+
+
+# ---- mapping
+
+def plain(image):
+    return np.asarray(image).view(np.ndarray)
+
+
+def test_memmap(raw):
+    image, header = mrcz.readMRC(raw, useMemmap=True)
+    assert isinstance(image, np.memmap)
+    assert_identical(plain(image), IMAGE)
+    assert list(header["dimensions"]) == [6, 5, 7]
+
+
+def test_memmap_of_a_part(raw):
+    assert isinstance(mrcz.readMRC(raw, useMemmap=True, idx=(1, 3))[0], np.memmap)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_memmap_of_slices(raw, slices):
+    image, _ = mrcz.readMRC(raw, useMemmap=True, slices=slices)
+    assert all(isinstance(item, np.memmap) for item in image)
+    expected = list(IMAGE) if slices == 1 else list(IMAGE.reshape(-1, slices, 5, 7))
+    assert_identical([plain(item) for item in image], expected)
+
+
+def test_memmap_of_what_cannot_be_mapped(tmp_path):
+    mrcz.writeMRC(np.ones((2, 4, 4), "u1"), tmp_path / "four.mrc", dtype="uint4")
+    with pytest.raises((NotImplementedError, ValueError), match=r"uint4|mode 101|MODE 101"):
+        mrcz.readMRC(tmp_path / "four.mrc", useMemmap=True)
+
+
+# ---- writing
+
+def frame(value, *shape):
+    return np.full(shape or (5, 7), value, "i2")
+
+
+@pytest.mark.parametrize("memmap", [False, True])
+def test_frame_by_frame_into_a_new_file(memmap, tmp_path):
+    path = tmp_path / "new.mrc"
+    for index, one in enumerate(IMAGE):
+        mrcz.writeMRC(one, path, idx=index, pixelsize=[5.6, 3.4])
+        found, header = mrcz.readMRC(path, useMemmap=memmap)
+        assert_identical(plain(found), IMAGE[:index + 1] if index else IMAGE[0])
+        assert list(header["dimensions"]) == [index + 1, 5, 7]
+        np.testing.assert_allclose(header["pixelsize"], [10, 5.6, 3.4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("idx,block", [(0, 1), (3, 1), (-1, 1), (1, 2), (4, 2), (5, 3), (6, 2),
+                                       (0, 6)])
+def test_overwrite_and_append(raw, idx, block):
+    order = ">" if fields_of(raw.read_bytes())["stamp"][0] == 0x11 else "<"
+    before = fields_of(raw.read_bytes(), order)
+    new = frame(99, block, 5, 7) if block > 1 else frame(99)
+    mrcz.writeMRC(new, raw, idx=idx)
+    expected = np.concatenate([IMAGE, IMAGE[:0] if idx + block <= 6 else
+                               np.zeros((idx + block - 6, 5, 7), "i2")])
+    expected[idx if idx >= 0 else idx + 6:][:block] = 99
+    found, header = mrcz.readMRC(raw)
+    assert_identical(found, expected)
+    after = fields_of(raw.read_bytes(), order)
+    for kept in ("mode", "nsymbt", "exttyp", "stamp", "label", "cellb", "map_axes", "voltage"):
+        assert after[kept] == before[kept]
+    np.testing.assert_allclose(header["pixelsize"], [0.1] * 3 if before["label"][:4] == b"MRCZ"
+                               else [1] * 3, rtol=1e-6)
+    assert header.get("a") == (1 if before["exttyp"] == b"json" else None)
+
+
+def test_shape_declares_the_final_file(tmp_path):
+    path = tmp_path / "declared.mrc"
+    mrcz.writeMRC(frame(1), path, idx=0, shape=(5, 5, 7))
+    assert fields_of(path.read_bytes())["dims"] == (7, 5, 5)
+    assert path.stat().st_size == 1024 + 5 * 5 * 7 * 2
+    for index in (4, 2):
+        mrcz.writeMRC(frame(index), path, idx=index)
+    found, _ = mrcz.readMRC(path)
+    assert found[:, 0, 0].tolist() == [1, 0, 2, 0, 4]
+    assert (found == found[:, :1, :1]).all()
+
+
+def test_shape_without_idx(tmp_path):
+    path = tmp_path / "declared.mrc"
+    mrcz.writeMRC(IMAGE[:2], path, shape=(6, 5, 7), meta={"a": 1})
+    for index in range(2, 6):
+        mrcz.writeMRC(IMAGE[index], path, idx=index)
+    found, header = mrcz.readMRC(path)
+    assert_identical(found, IMAGE)
+    assert header["a"] == 1
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 8), (5, 7), (1, 5, 7), (0, 5, 7), "big"])
+def test_shape_that_does_not_fit(shape, tmp_path):
+    with pytest.raises((ValueError, TypeError), match="shape"):
+        mrcz.writeMRC(IMAGE[:2], tmp_path / "a.mrc", shape=shape)
+    assert not (tmp_path / "a.mrc").exists()
+
+
+@pytest.mark.parametrize("image,idx", [
+    (frame(1), 7), (frame(1), -7), (frame(1, 7, 5), 0), (frame(1, 2, 4, 7), 0),
+    (frame(1), "0"), (frame(1, 3, 5, 7), -1)])
+def test_a_refused_write_leaves_the_file_alone(raw, image, idx):
+    before = raw.read_bytes()
+    if (image.shape, idx) == ((3, 5, 7), -1):
+        mrcz.writeMRC(image, raw, idx=idx)  # overwrites the last frame and appends two
+        assert len(mrcz.readMRC(raw)[0]) == 8
+        return
+    with pytest.raises((ValueError, IndexError, TypeError)):
+        mrcz.writeMRC(image, raw, idx=idx)
+    assert raw.read_bytes() == before
+
+
+def test_another_dtype_is_cast_or_refused_never_wrapped(raw):
+    """The file's dtype rules: what fits is cast to it, what does not is a ValueError."""
+    mrcz.writeMRC(frame(7).astype("f4"), raw, idx=1)
+    assert (mrcz.readMRC(raw, idx=1)[0] == 7).all()
+    before = raw.read_bytes()
+    with pytest.raises(ValueError, match=r"cast|range|wrap|fit"):
+        mrcz.writeMRC(frame(7).astype("f4") * 1e6, raw, idx=1)
+    assert raw.read_bytes() == before

@@ -1,0 +1,119 @@
+"""What python-mrcz (0.5.10 or 0.6.0, as measured) gets wrong, each as a test of its own."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+
+import mrcz
+
+from .builders import DATA, fields_of, ramp
+from .checks import HEADER_KEYS, assert_identical
+
+IMAGE = ramp((6, 5, 7), "i2")
+
+
+def round_trip(image, **options):
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, **options)
+    return mrcz.readMRC(file)
+
+
+def test_the_end_of_idx_is_exclusive_as_documented(tmp_path):
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
+    assert_identical(mrcz.readMRC(tmp_path / "a.mrc", idx=(1, 3))[0], IMAGE[1:3])
+
+
+def test_a_micrometre_is_ten_thousand_angstrom_both_ways():
+    file = io.BytesIO()
+    mrcz.writeMRC(IMAGE, file, pixelsize=1.0, pixelunits="\\mum")
+    np.testing.assert_allclose(mrcz.readMRC(file)[1]["pixelsize"], [1e4] * 3, rtol=1e-6)
+    header = mrcz.readMRC(file, pixelunits="\\mum")[1]
+    np.testing.assert_allclose(header["pixelsize"], [1] * 3, rtol=1e-6)
+
+
+def test_lz4hc_has_its_own_id():
+    file = io.BytesIO()
+    mrcz.writeMRC(IMAGE, file, compressor="lz4hc")
+    assert fields_of(file.getvalue())["mode"] == 3001
+    assert mrcz.readMRC(file)[1]["compressor"] == "lz4hc"
+
+
+def test_uint4_keeps_fifteen():
+    image = (np.arange(2 * 4 * 6).reshape(2, 4, 6) % 16).astype("u1")
+    assert_identical(round_trip(image, dtype="uint4")[0], image)
+
+
+def test_uint4_keeps_odd_widths():
+    image = (np.arange(2 * 4 * 7).reshape(2, 4, 7) % 16).astype("u1")
+    assert_identical(round_trip(image, dtype="uint4")[0], image)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_big_endian_files_read_back(compressor):
+    found, header = round_trip(IMAGE, endian="be", compressor=compressor)
+    assert_identical(found, IMAGE)
+    assert header["gain"] == 1.0
+
+
+@pytest.mark.parametrize("version", ["0.3.8", "0.4.1", "0.5.0", "0.5.10", "0.6.0"])
+def test_its_own_big_endian_files_are_read(version):
+    image, _ = mrcz.readMRC(DATA / "golden" / f"{version}_be_f4.mrc", slices=0)
+    assert image.shape == (3, 40, 31)
+    assert 0.5 < image.std() < 2  # normal deviates; swapped bytes are astronomical
+
+
+def test_the_mean_is_not_the_middle_of_the_extremes():
+    image = np.zeros((2, 4, 4), "f4")
+    image[0, 0, 0] = 16
+    assert round_trip(image)[1]["meanImage"] == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"compressor": "zstd"}, {"dtype": "f4"}])
+def test_the_callers_list_keeps_its_arrays(options):
+    frames = list(IMAGE.astype("f8"))
+    same = list(frames)
+    round_trip(frames, **options)
+    assert all(one is other and one.dtype == "f8" for one, other in zip(frames, same, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 7), (6, 5, 1), (2, 1, 1)])
+def test_axes_of_one_are_kept(shape):
+    assert round_trip(np.ones(shape, "f4"))[0].shape == shape
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_nothing_but_metadata_joins_the_standard_keys(compressor):
+    """HyperSpy copies every other key into the user's metadata, and writes it out again."""
+    header = round_trip(IMAGE, compressor=compressor)[1]
+    assert tuple(header) == HEADER_KEYS
+    assert header["metaId"] == b""
+
+
+@pytest.mark.parametrize("name", ["EMD-3001.map", "EMD-3197.map"])
+def test_maps_are_arrays_not_lists_of_one(name):
+    assert isinstance(mrcz.readMRC(DATA / "maps" / name)[0], np.ndarray)
+
+
+def test_a_map_of_more_sampling_than_sections_is_read():
+    assert mrcz.readMRC(DATA / "maps" / "EMD-3001.map")[0].shape == (25, 43, 73)
+
+
+def test_values_are_plain_numbers_under_any_numpy():
+    """NumPy 2.4 refused python-mrcz's conversions of arrays of one; ours are scalars."""
+    header = round_trip(IMAGE, compressor="zstd")[1]
+    assert isinstance(header["packedBytes"], int)
+    for key in ("MRCtype", "minImage", "maxImage", "meanImage", "voltage", "C3", "gain",
+                "extendedBytes"):
+        assert np.ndim(header[key]) == 0
+
+
+def test_a_second_idx_write_finds_the_frames_behind_metadata(tmp_path):
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE, path, meta={"a": 1})
+    mrcz.writeMRC(IMAGE[0] + 1, path, idx=0)
+    image, header = mrcz.readMRC(path)
+    assert_identical(image, np.concatenate([IMAGE[:1] + np.int16(1), IMAGE[1:]]))
+    assert header["a"] == 1

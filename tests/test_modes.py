@@ -1,0 +1,250 @@
+"""Every MODE, both byte orders, and the records of other programs."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+
+import mrcz
+
+from . import builders
+from .builders import EMAN2_MODES, EXTENDED_HEADERS, MODES, fields_of, header, mrc, ramp
+from .checks import assert_identical
+
+ORDERS = ("<", ">")
+SHAPE = (3, 5, 7)
+
+
+def read(data: bytes, **options):
+    return mrcz.readMRC(io.BytesIO(data), **options)
+
+
+# ---- reading
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("mode,dtype", MODES.items())
+def test_read(mode, dtype, order):
+    image = ramp(SHAPE, dtype)
+    found, head = read(mrc(image, order=order, mode=mode))
+    assert_identical(found, image)
+    assert head["MRCtype"] == mode
+    assert np.dtype(head["dtype"]).newbyteorder("=") == image.dtype
+    assert list(head["dimensions"]) == [3, 5, 7]
+    assert head["compressor"] is None
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_read_complex_int16(order):
+    pairs = ramp((*SHAPE, 2), "i2")
+    data = bytes(header(SHAPE, 3, order=order)) + pairs.astype(order + "i2").tobytes()
+    assert_identical(read(data)[0], (pairs[..., 0] + 1j * pairs[..., 1]).astype("c8"))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_read_rgb(order):
+    pixels = ramp((*SHAPE, 3), "u1")
+    found, _ = read(bytes(header(SHAPE, 16, order=order)) + pixels.tobytes())
+    assert_identical(found, pixels)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("nx", [1, 2, 7, 8])
+@pytest.mark.parametrize("nz", [1, 3])
+def test_read_uint4(nx, nz, order):
+    image = (ramp((nz, 5, nx), "u1") % 16).astype("u1")
+    data = bytes(header((nz, 5, nx), 101, order=order)) + builders.pack_uint4(image)
+    assert_identical(read(data)[0], image if nz > 1 else image[0])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("mode,dtype", EMAN2_MODES.items())
+def test_read_eman2(mode, dtype, order):
+    image = ramp(SHAPE, dtype)
+    found, _ = read(mrc(image, order=order, mode=mode), fileConvention="eman2")
+    assert_identical(found, image)
+
+
+def test_unknown_convention():
+    with pytest.raises(ValueError, match="fileConvention"):
+        read(mrc(ramp(SHAPE, "i2")), fileConvention="spider")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("flags,dtype", [(0, "u1"), (builders.IMOD_SIGNED_BYTES, "i1"),
+                                         (2, "u1"), (3, "i1")])
+def test_imod_bytes(flags, dtype, order):
+    image = np.arange(105, dtype="u1").reshape(SHAPE) * 2
+    data = mrc(image.view("i1"), order=order, imod_stamp=builders.IMOD_STAMP, imod_flags=flags)
+    assert_identical(read(data)[0], image.view(dtype))
+
+
+def test_imod_flags_without_its_stamp_mean_nothing():
+    image = ramp(SHAPE, "i1")
+    assert_identical(read(mrc(image, imod_stamp=77, imod_flags=0))[0], image)
+
+
+def test_imod_flags_concern_bytes_alone():
+    image = ramp(SHAPE, "i2")
+    assert_identical(read(mrc(image, imod_stamp=builders.IMOD_STAMP, imod_flags=0))[0], image)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("exttyp,length", EXTENDED_HEADERS.items())
+def test_extended_headers_are_skipped(exttyp, length, order):
+    image = ramp(SHAPE, "u2")
+    extended = bytes(i % 251 for i in range(length))
+    found, head = read(mrc(image, order=order, extended=extended, exttyp=exttyp))
+    assert_identical(found, image)
+    assert head["extendedBytes"] == length
+    assert head["metaId"] in (b"", exttyp)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("stamp", [b"\0\0\0\0", b"    ", b"\x44\0\0\0", b"\xff\xff\xff\xff",
+                                   b"\x33\x22\0\0"])
+def test_bogus_stamp_falls_back_on_mode(stamp, order):
+    image = ramp(SHAPE, "i2")
+    assert_identical(read(mrc(image, order=order, stamp=stamp))[0], image)
+
+
+@pytest.mark.parametrize("stamp", [b"\x44\x41\0\0", b"\x44\x44\x44\x44"])
+def test_other_little_endian_stamps(stamp):
+    image = ramp(SHAPE, "i2")
+    assert_identical(read(mrc(image, stamp=stamp), endian="be")[0], image)
+
+
+@pytest.mark.parametrize("order,endian", [("<", "le"), (">", "be")])
+def test_endian_decides_when_nothing_else_does(order, endian):
+    image = ramp(SHAPE, "i1")  # MODE 0 looks the same from both sides
+    data = mrc(image, order=order, stamp=b"\0\0\0\0")
+    assert_identical(read(data, endian=endian)[0], image)
+
+
+def test_endian_must_be_known():
+    with pytest.raises(ValueError, match="endian"):
+        read(mrc(ramp(SHAPE, "i2")), endian="middle")
+    with pytest.raises(ValueError, match="endian"):
+        mrcz.writeMRC(ramp(SHAPE, "i2"), io.BytesIO(), endian="middle")
+
+
+@pytest.mark.parametrize("ispg,mz", [(0, 1), (0, 3), (1, 3), (4, 72), (401, 1), (401, 3)])
+def test_files_of_other_programs_are_one_array(ispg, mz):
+    image = ramp(SHAPE, "f4")
+    found, _ = read(mrc(image, ispg=ispg, m=(7, 5, mz), label=b"Fourier Inc.", nlabl=1))
+    assert_identical(found, image)
+
+
+def test_bytes_behind_the_pixels_do_no_harm():
+    image = ramp(SHAPE, "f4")
+    assert_identical(read(mrc(image) + b"\0" * 4096)[0], image)
+
+
+@pytest.mark.parametrize("mode", [5, 9, 13, 77, 100, 102, -1])
+def test_unknown_mode(mode):
+    data = bytes(header(SHAPE, mode)) + bytes(1000)
+    with pytest.raises(mrcz.MRCFormatError, match=str(mode)):
+        read(data)
+
+
+@pytest.mark.parametrize("compressor_id", [999, 77])
+def test_unknown_compressor_id(compressor_id):
+    data = bytes(header(SHAPE, 1000 * compressor_id + 2)) + bytes(1000)
+    text = f"unrecognized MRCZ compressor id = {compressor_id}"
+    with pytest.raises(ValueError, match=text):
+        read(data)
+
+
+# ---- writing
+
+@pytest.mark.parametrize("endian", ["le", "be"])
+@pytest.mark.parametrize("mode,dtype", MODES.items())
+def test_write(mode, dtype, endian):
+    image = ramp(SHAPE, dtype)
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, endian=endian)
+    assert file.getvalue()[12:16] == struct.pack("<i" if endian == "le" else ">i", mode)
+    assert_identical(read(file.getvalue())[0], image)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("given,stored", [("u1", "u2"), ("?", "i1"), ("f8", "f4"),
+                                          ("c16", "c8")])
+def test_widened_or_narrowed_with_a_notice(given, stored, compressor, notices):
+    image = ramp(SHAPE, "i1").astype(given) if given == "?" else ramp(SHAPE, given)
+    with notices() as said:
+        file = io.BytesIO()
+        mrcz.writeMRC(image, file, compressor=compressor)
+    assert_identical(read(file.getvalue())[0], image.astype(stored))
+    assert len(said) == 1
+    assert np.dtype(given).name in said[0]
+
+
+@pytest.mark.parametrize("given", ["i8", "u8", "S4", "O", "M8[s]", "g"])
+def test_unsupported_dtype_lists_the_supported(given, tmp_path):
+    image = np.zeros(SHAPE, given)
+    if image.dtype == np.dtype("f8"):
+        pytest.fail("long double is double here: choose another platform's dtype")
+    with pytest.raises(TypeError, match="uint16"):
+        mrcz.writeMRC(image, tmp_path / "a.mrc")
+    assert not (tmp_path / "a.mrc").exists()
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("given,stored", [("f8", "f4"), ("i8", "i2"), ("u1", "i1"), ("f4", "f2"),
+                                          ("i2", "f4"), ("f4", "i2"), ("i4", np.uint16),
+                                          ("f4", np.dtype("c8")), ("i8", "int32")])
+def test_cast(given, stored, compressor):
+    image = np.arange(105).reshape(SHAPE).astype(given)
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, dtype=stored, compressor=compressor)
+    assert_identical(read(file.getvalue())[0], image.astype(stored))
+    file = io.BytesIO()
+    mrcz.writeMRC(list(image), file, dtype=stored, compressor=compressor)
+    assert_identical(read(file.getvalue())[0], list(image.astype(stored)))
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("value,given,stored", [
+    (300, "i2", "i1"), (-129, "i2", "i1"), (-1, "i2", "u2"), (70000, "i4", "u2"),
+    (1e10, "f4", "i4"), (np.nan, "f4", "i2"), (np.inf, "f4", "u2"), (16, "u1", "uint4"),
+    (-1, "i1", "uint4"), (2**31, "u4", "i4")])
+@pytest.mark.parametrize("where", [0, 2])
+def test_cast_that_would_wrap(value, given, stored, compressor, where, tmp_path):
+    image = np.zeros(SHAPE, given)
+    image[where, 2, 3] = value
+    with pytest.raises(ValueError, match=r"cast|range|wrap|fit|NaN|nan|inf"):
+        mrcz.writeMRC(image, tmp_path / "a.mrc", dtype=stored, compressor=compressor)
+    assert not (tmp_path / "a.mrc").exists()
+
+
+@pytest.mark.parametrize("endian", ["le", "be"])
+@pytest.mark.parametrize("nx", [1, 2, 7, 8, 31])
+@pytest.mark.parametrize("given", ["u1", "i1", "i4", "f4"])
+def test_write_uint4(given, nx, endian):
+    image = (np.arange(3 * 5 * nx).reshape(3, 5, nx) % 16).astype(given)
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, dtype="uint4", endian=endian)
+    data = file.getvalue()
+    assert data[1024:] == builders.pack_uint4(image.astype("u1"))
+    assert fields_of(data, "<" if endian == "le" else ">")["mode"] == 101
+    found, head = read(data)
+    assert_identical(found, image.astype("u1"))
+    assert (head["minImage"], head["maxImage"]) == (image[0].min(), image[0].max())
+
+
+def test_write_uint4_lists():
+    image = (np.arange(3 * 5 * 7).reshape(3, 5, 7) % 16).astype("u1")
+    file = io.BytesIO()
+    mrcz.writeMRC(list(image), file, dtype="uint4")
+    assert_identical(read(file.getvalue())[0], list(image))
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7), (5, 8)])
+def test_uint4_compressed(shape):
+    image = (np.arange(np.prod(shape)).reshape(shape) % 16).astype("u1")
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, dtype="uint4", compressor="zstd")
+    assert_identical(read(file.getvalue())[0], image)

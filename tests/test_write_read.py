@@ -1,0 +1,210 @@
+"""Whatever is written reads back to the last bit; nothing that the caller owns is changed."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mrcz
+
+from .builders import BIG, LITTLE, chunks_of, fields_of, ramp
+from .checks import assert_identical, bits, reads_back_as
+from .strategies import BLOSC_CODECS, CODECS, DTYPES, arrays, containers
+
+
+def round_trip(image, **options):
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, **options)
+    file.seek(0)
+    return mrcz.readMRC(file)
+
+
+@given(image=containers(), compressor=st.sampled_from(CODECS), clevel=st.integers(0, 9),
+       endian=st.sampled_from(("le", "be")), n_threads=st.sampled_from((None, 1, 2, 3)),
+       quick=st.booleans())
+def test_round_trip(image, compressor, clevel, endian, n_threads, quick):
+    before = copy.deepcopy(image)
+    found, header = round_trip(image, compressor=compressor, clevel=clevel, endian=endian,
+                               n_threads=n_threads, quickStats=quick)
+    assert_identical(found, reads_back_as(before))
+    assert header["compressor"] == compressor
+    assert type(image) is type(before)
+    assert all(bits(one) == bits(other) and one.dtype == other.dtype
+               for one, other in zip(image, before, strict=True))
+
+
+@given(image=arrays(), compressor=st.sampled_from(CODECS))
+def test_every_reader_thread_count_gives_the_same(image, compressor):
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, compressor=compressor)
+    for n_threads in (1, 2, 5):
+        file.seek(0)
+        assert_identical(mrcz.readMRC(file, n_threads=n_threads)[0], reads_back_as(image))
+
+
+@given(image=arrays(min_dims=3), compressor=st.sampled_from(BLOSC_CODECS))
+def test_compressed_layout(image, compressor):
+    """One blosc version-2 chunk a z-slice, back to back up to the end of the file."""
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, compressor=compressor, meta={"a": 1})
+    data = file.getvalue()
+    record = fields_of(data)
+    assert record["mode"] // 1000 == ["blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd"].index(
+        compressor) + 1
+    chunks = chunks_of(data, 1024 + record["nsymbt"])
+    assert [c["nbytes"] for c in chunks] == [image[0].nbytes] * len(image)
+    assert {c["version"] for c in chunks} == {2}
+    assert {c["typesize"] for c in chunks} == {image.dtype.itemsize}
+    assert sum(c["cbytes"] for c in chunks) == record["packed_bytes"]
+    assert len(data) == 1024 + record["nsymbt"] + record["packed_bytes"]
+    assert record["label"].startswith(b"MRCZ1.")
+    assert record["nlabl"] == 1
+
+
+@given(image=arrays(), endian=st.sampled_from(("le", "be")))
+def test_raw_layout(image, endian):
+    """A record of the right byte order and the pixels, nothing else."""
+    order = "<" if endian == "le" else ">"
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, endian=endian)
+    data = file.getvalue()
+    record = fields_of(data, order)
+    shape = (1,) * (3 - image.ndim) + image.shape
+    assert record["dims"] == shape[::-1]
+    assert record["stamp"][:2] == (LITTLE if endian == "le" else BIG)[:2]
+    assert record["map"] == b"MAP "
+    assert record["nversion"] == 20141
+    assert data[1024:] == image.astype(image.dtype.newbyteorder(order)).tobytes()
+
+
+@pytest.mark.parametrize("shape,ispg,mz", [((3, 5, 7), 1, 3), ((5, 7), 0, 1)])
+def test_uncompressed_array_is_mrc2014(shape, ispg, mz):
+    file = io.BytesIO()
+    mrcz.writeMRC(ramp(shape, "f4"), file, pixelsize=[2.0, 3.0, 4.0])
+    record = fields_of(file.getvalue())
+    assert (record["ispg"], record["m"]) == (ispg, (7, 5, mz))
+    assert record["cella"] == (28.0, 15.0, 2.0 * mz)
+    assert record["cellb"] == (90.0, 90.0, 90.0)
+    assert record["map_axes"] == (1, 2, 3)
+    assert record["rms"] == -1.0
+
+
+def test_uncompressed_lists_are_mrc2014_stacks():
+    file = io.BytesIO()
+    mrcz.writeMRC(list(ramp((3, 5, 7), "f4")), file, pixelsize=[2.0, 3.0, 4.0])
+    record = fields_of(file.getvalue())
+    assert (record["ispg"], record["m"], record["cella"][2]) == (0, (7, 5, 1), 2.0)
+    file = io.BytesIO()
+    mrcz.writeMRC(list(ramp((3, 4, 5, 7), "f4")), file, pixelsize=[2.0, 3.0, 4.0])
+    record = fields_of(file.getvalue())
+    assert (record["dims"], record["ispg"], record["m"]) == ((7, 5, 12), 401, (7, 5, 4))
+    assert record["cella"] == (28.0, 15.0, 8.0)
+
+
+@pytest.mark.parametrize("image,mz", [(ramp((3, 5, 7), "f4"), 0), (list(ramp((3, 5, 7), "f4")), 1),
+                                      (list(ramp((3, 4, 5, 7), "f4")), 4)])
+def test_compressed_keeps_the_mrcz_convention(image, mz):
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, compressor="zstd", pixelsize=[2.0, 3.0, 4.0])
+    record = fields_of(file.getvalue())
+    nz = np.prod(np.shape(image)[:-2])
+    assert record["m"] == (7, 5, mz)
+    assert record["cella"] == (28.0, 15.0, 2.0 * nz)
+
+
+@pytest.mark.parametrize("compressor", [None, "lz4"])
+@pytest.mark.parametrize("shape", [(1,), (9,), (1, 1), (1, 9), (9, 1), (1, 1, 9), (1, 9, 1),
+                                   (9, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 9)])
+def test_no_axis_is_squeezed_but_a_single_z(shape, compressor):
+    image = ramp(shape, "i2")
+    assert_identical(round_trip(image, compressor=compressor)[0], reads_back_as(image))
+
+
+@pytest.mark.parametrize("compressor", [None, "lz4"])
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_lists_of_frames(count, kind, compressor):
+    frames = kind(ramp((count, 5, 7), "u2"))
+    assert_identical(round_trip(frames, compressor=compressor)[0], list(frames))
+
+
+@pytest.mark.parametrize("compressor", [None, "lz4"])
+def test_4d_is_the_list_of_its_volumes(compressor):
+    image = ramp((3, 4, 5, 7), "u2")
+    assert_identical(round_trip(image, compressor=compressor)[0], list(image))
+
+
+@pytest.mark.parametrize("bad", [
+    pytest.param(lambda: [np.zeros((4, 4), "f4"), np.zeros((4, 4), "f4"),
+                          np.zeros((4, 5), "f4")], id="shape"),
+    pytest.param(lambda: [np.zeros((4, 4), "f4"), np.zeros((4, 4), "f4"),
+                          np.zeros((4, 4), "i2")], id="dtype"),
+    pytest.param(lambda: [np.zeros((4, 4), "f4"), np.zeros((4, 4), "f4"),
+                          np.zeros((2, 4, 4), "f4")], id="ndim"),
+])
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_unlike_frames_are_named(bad, compressor, tmp_path):
+    with pytest.raises((ValueError, TypeError), match=r"\b2\b"):
+        mrcz.writeMRC(bad(), tmp_path / "bad.mrc", compressor=compressor)
+    assert not (tmp_path / "bad.mrc").exists()
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 4, 4), "f4"), np.zeros((4, 0), "f4"),
+                                   np.zeros((), "f4"), np.zeros((2,) * 5, "f4")])
+def test_nothing_to_write(empty, tmp_path):
+    with pytest.raises((ValueError, TypeError)):
+        mrcz.writeMRC(empty, tmp_path / "empty.mrc")
+    assert not (tmp_path / "empty.mrc").exists()
+
+
+class Wrapped:
+    """Something that is no array but can be made one."""
+
+    def __init__(self, image):
+        self.image = image
+
+    def __array__(self, dtype=None, copy=None):
+        return self.image if dtype is None else self.image.astype(dtype)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_anything_with_array(compressor):
+    image = ramp((3, 5, 7), "f4")
+    assert_identical(round_trip(Wrapped(image), compressor=compressor)[0], image)
+    assert_identical(round_trip([Wrapped(frame) for frame in image], compressor=compressor)[0],
+                     list(image))
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_memmap_in(compressor, tmp_path):
+    image = np.memmap(tmp_path / "raw", "u2", "w+", shape=(3, 5, 7))
+    image[...] = ramp((3, 5, 7), "u2")
+    found, _ = round_trip(image, compressor=compressor)
+    assert_identical(found, np.asarray(image))
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_frames_of_some_size(dtype, compressor):
+    """Frames of several blosc blocks, more frames than threads."""
+    image = ramp((9, 321, 257), dtype)
+    assert_identical(round_trip(image, compressor=compressor)[0], image)
+
+
+def test_returns_none(tmp_path):
+    assert mrcz.writeMRC(ramp((3, 4), "f4"), tmp_path / "a.mrc") is None
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_read_arrays_are_the_callers(compressor):
+    """Writable, aligned and contiguous, as a new array should be."""
+    image, _ = round_trip(ramp((3, 5, 7), "f4"), compressor=compressor)
+    assert image.flags.writeable
+    assert image.flags.aligned
+    assert image.flags.c_contiguous
+    image[...] = 0

@@ -1,12 +1,14 @@
-"""What tests compare: arrays to the last bit, and what a container reads back as."""
+"""What tests share: arrays compared to the last bit, files written to and read from memory."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import Any
 
 import numpy as np
 
+import mrcz
 
 # Every header that is returned has these, in this order, then the user's metadata.
 HEADER_KEYS = ("dimensions", "MRCtype", "dtype", "compressor", "pixelsize", "pixelunits",
@@ -48,3 +50,20 @@ def reads_back_as(container: Any) -> Any:
     if container.ndim == 3 and len(container) == 1:
         return container[0]
     return container
+
+
+def written(image: Any, **options: Any) -> bytes:
+    """The file that writeMRC makes."""
+    file = io.BytesIO()
+    mrcz.writeMRC(image, file, **options)
+    return file.getvalue()
+
+
+def read(data: bytes, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """What readMRC makes of a file."""
+    return mrcz.readMRC(io.BytesIO(data), **options)
+
+
+def round_trip(image: Any, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """Write and read back."""
+    return read(written(image, **options))

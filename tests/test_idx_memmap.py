@@ -24,6 +24,11 @@ def raw(request, tmp_path):
     return path
 
 
+def plain(image):
+    """The pixels of a memmap as a plain array."""
+    return np.asarray(image).view(np.ndarray)
+
+
 # ---- reading
 
 @pytest.mark.parametrize("memmap", [False, True])
@@ -38,9 +43,8 @@ def test_one_frame(raw, idx, memmap):
 def test_range_with_its_end_exclusive(raw, first, last, memmap):
     for idx in ((first, last), [first, last]):
         found = plain(mrcz.readMRC(raw, idx=idx, useMemmap=memmap)[0])
-        expected = IMAGE[first:last]
-        assert_identical(found, expected if len(expected) > 1 else found)
-        assert found.reshape(-1, 5, 7).tolist() == expected.tolist()
+        assert_identical(found.reshape(-1, 5, 7), IMAGE[first:last])
+        assert found.ndim == 3 or last - first == 1
 
 
 @pytest.mark.parametrize("idx", [6, -7, (0, 7), (3, 3), (4, 2), (-7, 2), 100])
@@ -73,10 +77,6 @@ def test_uint4(idx, tmp_path):
 
 
 # ---- mapping
-
-def plain(image):
-    return np.asarray(image).view(np.ndarray)
-
 
 def test_memmap(raw):
     image, header = mrcz.readMRC(raw, useMemmap=True)

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 
 import mrcz
 
 from .builders import DATA, fields_of, ramp
-from .checks import HEADER_KEYS, assert_identical
+from .checks import HEADER_KEYS, assert_identical, read, round_trip, written
 
 IMAGE = ramp((6, 5, 7), "i2")
-
-
-def round_trip(image, **options):
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, **options)
-    return mrcz.readMRC(file)
 
 
 def test_the_end_of_idx_is_exclusive_as_documented(tmp_path):
@@ -27,18 +19,16 @@ def test_the_end_of_idx_is_exclusive_as_documented(tmp_path):
 
 
 def test_a_micrometre_is_ten_thousand_angstrom_both_ways():
-    file = io.BytesIO()
-    mrcz.writeMRC(IMAGE, file, pixelsize=1.0, pixelunits="\\mum")
-    np.testing.assert_allclose(mrcz.readMRC(file)[1]["pixelsize"], [1e4] * 3, rtol=1e-6)
-    header = mrcz.readMRC(file, pixelunits="\\mum")[1]
+    data = written(IMAGE, pixelsize=1.0, pixelunits="\\mum")
+    np.testing.assert_allclose(read(data)[1]["pixelsize"], [1e4] * 3, rtol=1e-6)
+    _, header = read(data, pixelunits="\\mum")
     np.testing.assert_allclose(header["pixelsize"], [1] * 3, rtol=1e-6)
 
 
 def test_lz4hc_has_its_own_id():
-    file = io.BytesIO()
-    mrcz.writeMRC(IMAGE, file, compressor="lz4hc")
-    assert fields_of(file.getvalue())["mode"] == 3001
-    assert mrcz.readMRC(file)[1]["compressor"] == "lz4hc"
+    data = written(IMAGE, compressor="lz4hc")
+    assert fields_of(data)["mode"] == 3001
+    assert read(data)[1]["compressor"] == "lz4hc"
 
 
 def test_uint4_keeps_fifteen():

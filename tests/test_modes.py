@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 
 import numpy as np
@@ -12,14 +11,10 @@ import mrcz
 
 from . import builders
 from .builders import EMAN2_MODES, EXTENDED_HEADERS, MODES, fields_of, header, mrc, ramp
-from .checks import assert_identical
+from .checks import assert_identical, read, round_trip, written
 
 ORDERS = ("<", ">")
 SHAPE = (3, 5, 7)
-
-
-def read(data: bytes, **options):
-    return mrcz.readMRC(io.BytesIO(data), **options)
 
 
 # ---- reading
@@ -127,7 +122,7 @@ def test_endian_must_be_known():
     with pytest.raises(ValueError, match="endian"):
         read(mrc(ramp(SHAPE, "i2")), endian="middle")
     with pytest.raises(ValueError, match="endian"):
-        mrcz.writeMRC(ramp(SHAPE, "i2"), io.BytesIO(), endian="middle")
+        written(ramp(SHAPE, "i2"), endian="middle")
 
 
 @pytest.mark.parametrize("ispg,mz", [(0, 1), (0, 3), (1, 3), (4, 72), (401, 1), (401, 3)])
@@ -163,10 +158,9 @@ def test_unknown_compressor_id(compressor_id):
 @pytest.mark.parametrize("mode,dtype", MODES.items())
 def test_write(mode, dtype, endian):
     image = ramp(SHAPE, dtype)
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, endian=endian)
-    assert file.getvalue()[12:16] == struct.pack("<i" if endian == "le" else ">i", mode)
-    assert_identical(read(file.getvalue())[0], image)
+    data = written(image, endian=endian)
+    assert data[12:16] == struct.pack("<i" if endian == "le" else ">i", mode)
+    assert_identical(read(data)[0], image)
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
@@ -175,9 +169,8 @@ def test_write(mode, dtype, endian):
 def test_widened_or_narrowed_with_a_notice(given, stored, compressor, notices):
     image = ramp(SHAPE, "i1").astype(given) if given == "?" else ramp(SHAPE, given)
     with notices() as said:
-        file = io.BytesIO()
-        mrcz.writeMRC(image, file, compressor=compressor)
-    assert_identical(read(file.getvalue())[0], image.astype(stored))
+        found, _ = round_trip(image, compressor=compressor)
+    assert_identical(found, image.astype(stored))
     assert len(said) == 1
     assert np.dtype(given).name in said[0]
 
@@ -198,12 +191,9 @@ def test_unsupported_dtype_lists_the_supported(given, tmp_path):
                                           ("f4", np.dtype("c8")), ("i8", "int32")])
 def test_cast(given, stored, compressor):
     image = np.arange(105).reshape(SHAPE).astype(given)
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, dtype=stored, compressor=compressor)
-    assert_identical(read(file.getvalue())[0], image.astype(stored))
-    file = io.BytesIO()
-    mrcz.writeMRC(list(image), file, dtype=stored, compressor=compressor)
-    assert_identical(read(file.getvalue())[0], list(image.astype(stored)))
+    options = {"dtype": stored, "compressor": compressor}
+    assert_identical(round_trip(image, **options)[0], image.astype(stored))
+    assert_identical(round_trip(list(image), **options)[0], list(image.astype(stored)))
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
@@ -225,9 +215,7 @@ def test_cast_that_would_wrap(value, given, stored, compressor, where, tmp_path)
 @pytest.mark.parametrize("given", ["u1", "i1", "i4", "f4"])
 def test_write_uint4(given, nx, endian):
     image = (np.arange(3 * 5 * nx).reshape(3, 5, nx) % 16).astype(given)
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, dtype="uint4", endian=endian)
-    data = file.getvalue()
+    data = written(image, dtype="uint4", endian=endian)
     assert data[1024:] == builders.pack_uint4(image.astype("u1"))
     assert fields_of(data, "<" if endian == "le" else ">")["mode"] == 101
     found, head = read(data)
@@ -237,14 +225,10 @@ def test_write_uint4(given, nx, endian):
 
 def test_write_uint4_lists():
     image = (np.arange(3 * 5 * 7).reshape(3, 5, 7) % 16).astype("u1")
-    file = io.BytesIO()
-    mrcz.writeMRC(list(image), file, dtype="uint4")
-    assert_identical(read(file.getvalue())[0], list(image))
+    assert_identical(round_trip(list(image), dtype="uint4")[0], list(image))
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (5, 8)])
 def test_uint4_compressed(shape):
     image = (np.arange(np.prod(shape)).reshape(shape) % 16).astype("u1")
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, dtype="uint4", compressor="zstd")
-    assert_identical(read(file.getvalue())[0], image)
+    assert_identical(round_trip(image, dtype="uint4", compressor="zstd")[0], image)

@@ -10,6 +10,7 @@ import pytest
 import mrcz
 
 from .builders import fields_of, mrc, ramp
+from .checks import read, written
 
 IMAGE = ramp((3, 5, 7), "f4")
 # Å in one of each unit.
@@ -17,14 +18,8 @@ ANGSTROM_IN = {"\\AA": 1, "AA": 1, "A": 1, "Å": 1, "angstrom": 1, "nm": 10, "pm
                "\\mum": 1e4, "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "m": 1e10}
 
 
-def written(image=IMAGE, **options) -> bytes:
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, **options)
-    return file.getvalue()
-
-
 def size_read(data: bytes, **options):
-    return mrcz.readMRC(io.BytesIO(data), **options)[1]["pixelsize"]
+    return read(data, **options)[1]["pixelsize"]
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
@@ -41,32 +36,32 @@ def test_how_many(given, expected, compressor, image):
 
 
 def test_two_values_of_a_unit_keep_z_at_ten_angstrom():
-    data = written(pixelsize=[2.0, 3.0], pixelunits="nm")
+    data = written(IMAGE, pixelsize=[2.0, 3.0], pixelunits="nm")
     np.testing.assert_allclose(size_read(data), [10, 20, 30], rtol=1e-6)
 
 
 @pytest.mark.parametrize("given", [[1, 2, 3, 4], [], np.ones((2, 2))])
 def test_too_many_or_none(given):
     with pytest.raises(ValueError, match="pixelsize must have 1, 2 or 3 elements"):
-        written(pixelsize=given)
+        written(IMAGE, pixelsize=given)
 
 
 def test_the_callers_list_is_not_changed():
     given = [2.0, 3.0]
-    written(pixelsize=given, pixelunits="nm")
+    written(IMAGE, pixelsize=given, pixelunits="nm")
     assert given == [2.0, 3.0]
 
 
 def test_the_default_is_a_tenth_of_an_angstrom():
-    np.testing.assert_allclose(size_read(written()), [0.1] * 3, rtol=1e-6)
+    np.testing.assert_allclose(size_read(written(IMAGE)), [0.1] * 3, rtol=1e-6)
 
 
 @pytest.mark.parametrize("unit,factor", ANGSTROM_IN.items())
 def test_units(unit, factor):
     size = np.array([1.2, 2.6, 3.4])
-    data = written(pixelsize=size, pixelunits=unit)
+    data = written(IMAGE, pixelsize=size, pixelunits=unit)
     np.testing.assert_allclose(size_read(data), size * factor, rtol=1e-6)
-    image, head = mrcz.readMRC(io.BytesIO(data), pixelunits=unit)
+    _, head = read(data, pixelunits=unit)
     np.testing.assert_allclose(head["pixelsize"], size, rtol=1e-6)
     assert head["pixelunits"] == unit
     head, _ = mrcz.readMRCHeader(io.BytesIO(data), pixelunits=unit)
@@ -75,7 +70,7 @@ def test_units(unit, factor):
 
 def test_an_unknown_unit_is_taken_as_nanometres(notices):
     with notices() as said:
-        data = written(pixelsize=2.0, pixelunits="furlong")
+        data = written(IMAGE, pixelsize=2.0, pixelunits="furlong")
     np.testing.assert_allclose(size_read(data), [20] * 3, rtol=1e-6)
     assert any("furlong" in text for text in said)
 
@@ -95,14 +90,14 @@ def test_reading_the_cell(m, cella, label, expected):
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 @pytest.mark.parametrize("endian", ["le", "be"])
 def test_optics(compressor, endian):
-    data = written(voltage=300.0, C3=2.7, gain=1.05, compressor=compressor, endian=endian)
+    data = written(IMAGE, voltage=300.0, C3=2.7, gain=1.05, compressor=compressor, endian=endian)
     record = fields_of(data, "<" if endian == "le" else ">")
-    head = mrcz.readMRC(io.BytesIO(data))[1]
+    head = read(data)[1]
     for facts in (record, head):
         np.testing.assert_allclose([facts["voltage"], facts["C3"], facts["gain"]],
                                    [300.0, 2.7, 1.05], rtol=1e-6)
 
 
 def test_optics_by_default():
-    head = mrcz.readMRC(io.BytesIO(written()))[1]
+    head = read(written(IMAGE))[1]
     assert (head["voltage"], head["C3"], head["gain"]) == (0.0, 0.0, 1.0)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-import mrcz
-
 from .builders import fields_of, ramp
+from .checks import round_trip, written
 
 DTYPES = ("i1", "i2", "u2", "i4", "u4", "f2", "f4")
 
 
 def record_of(image, **options):
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, **options)
-    return fields_of(file.getvalue(), ">" if options.get("endian") == "be" else "<")
+    return fields_of(written(image, **options), ">" if options.get("endian") == "be" else "<")
 
 
 def expected(image):
@@ -54,9 +49,7 @@ def test_quick_looks_at_the_first_frame_alone():
 
 def test_they_come_back_in_the_header():
     image = ramp((3, 4, 4), "f4")
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, quickStats=False)
-    header = mrcz.readMRC(file)[1]
+    _, header = round_trip(image, quickStats=False)
     np.testing.assert_allclose([header["minImage"], header["maxImage"], header["meanImage"]],
                                expected(image), rtol=1e-6)
 
@@ -82,8 +75,9 @@ def test_of_the_pixels_as_written():
 
 
 @pytest.mark.parametrize("quick", [True, False])
-@pytest.mark.parametrize("image", [np.full((2, 4, 4), np.nan, "f4"), np.full((2, 4, 4), np.inf, "f4"),
-                                   ramp((2, 4, 4), "c8")], ids=["nan", "inf", "complex"])
+@pytest.mark.parametrize("image", [
+    np.full((2, 4, 4), np.nan, "f4"), np.full((2, 4, 4), np.inf, "f4"), ramp((2, 4, 4), "c8")],
+    ids=["nan", "inf", "complex"])
 def test_what_has_no_statistics_is_written_all_the_same(image, quick):
     record_of(image, quickStats=quick)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 
 import numpy as np
 import pytest
@@ -13,15 +12,8 @@ from hypothesis import strategies as st
 import mrcz
 
 from .builders import BIG, LITTLE, chunks_of, fields_of, ramp
-from .checks import assert_identical, bits, reads_back_as
+from .checks import assert_identical, bits, read, reads_back_as, round_trip, written
 from .strategies import BLOSC_CODECS, CODECS, DTYPES, arrays, containers
-
-
-def round_trip(image, **options):
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, **options)
-    file.seek(0)
-    return mrcz.readMRC(file)
 
 
 @given(image=containers(), compressor=st.sampled_from(CODECS), clevel=st.integers(0, 9),
@@ -40,19 +32,15 @@ def test_round_trip(image, compressor, clevel, endian, n_threads, quick):
 
 @given(image=arrays(), compressor=st.sampled_from(CODECS))
 def test_every_reader_thread_count_gives_the_same(image, compressor):
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, compressor=compressor)
+    data = written(image, compressor=compressor)
     for n_threads in (1, 2, 5):
-        file.seek(0)
-        assert_identical(mrcz.readMRC(file, n_threads=n_threads)[0], reads_back_as(image))
+        assert_identical(read(data, n_threads=n_threads)[0], reads_back_as(image))
 
 
 @given(image=arrays(min_dims=3), compressor=st.sampled_from(BLOSC_CODECS))
 def test_compressed_layout(image, compressor):
     """One blosc version-2 chunk a z-slice, back to back up to the end of the file."""
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, compressor=compressor, meta={"a": 1})
-    data = file.getvalue()
+    data = written(image, compressor=compressor, meta={"a": 1})
     record = fields_of(data)
     assert record["mode"] // 1000 == ["blosclz", "lz4", "lz4hc", "snappy", "zlib", "zstd"].index(
         compressor) + 1
@@ -70,9 +58,7 @@ def test_compressed_layout(image, compressor):
 def test_raw_layout(image, endian):
     """A record of the right byte order and the pixels, nothing else."""
     order = "<" if endian == "le" else ">"
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, endian=endian)
-    data = file.getvalue()
+    data = written(image, endian=endian)
     record = fields_of(data, order)
     shape = (1,) * (3 - image.ndim) + image.shape
     assert record["dims"] == shape[::-1]
@@ -84,9 +70,7 @@ def test_raw_layout(image, endian):
 
 @pytest.mark.parametrize("shape,ispg,mz", [((3, 5, 7), 1, 3), ((5, 7), 0, 1)])
 def test_uncompressed_array_is_mrc2014(shape, ispg, mz):
-    file = io.BytesIO()
-    mrcz.writeMRC(ramp(shape, "f4"), file, pixelsize=[2.0, 3.0, 4.0])
-    record = fields_of(file.getvalue())
+    record = fields_of(written(ramp(shape, "f4"), pixelsize=[2.0, 3.0, 4.0]))
     assert (record["ispg"], record["m"]) == (ispg, (7, 5, mz))
     assert record["cella"] == (28.0, 15.0, 2.0 * mz)
     assert record["cellb"] == (90.0, 90.0, 90.0)
@@ -95,13 +79,9 @@ def test_uncompressed_array_is_mrc2014(shape, ispg, mz):
 
 
 def test_uncompressed_lists_are_mrc2014_stacks():
-    file = io.BytesIO()
-    mrcz.writeMRC(list(ramp((3, 5, 7), "f4")), file, pixelsize=[2.0, 3.0, 4.0])
-    record = fields_of(file.getvalue())
+    record = fields_of(written(list(ramp((3, 5, 7), "f4")), pixelsize=[2.0, 3.0, 4.0]))
     assert (record["ispg"], record["m"], record["cella"][2]) == (0, (7, 5, 1), 2.0)
-    file = io.BytesIO()
-    mrcz.writeMRC(list(ramp((3, 4, 5, 7), "f4")), file, pixelsize=[2.0, 3.0, 4.0])
-    record = fields_of(file.getvalue())
+    record = fields_of(written(list(ramp((3, 4, 5, 7), "f4")), pixelsize=[2.0, 3.0, 4.0]))
     assert (record["dims"], record["ispg"], record["m"]) == ((7, 5, 12), 401, (7, 5, 4))
     assert record["cella"] == (28.0, 15.0, 8.0)
 
@@ -109,9 +89,7 @@ def test_uncompressed_lists_are_mrc2014_stacks():
 @pytest.mark.parametrize("image,mz", [(ramp((3, 5, 7), "f4"), 0), (list(ramp((3, 5, 7), "f4")), 1),
                                       (list(ramp((3, 4, 5, 7), "f4")), 4)])
 def test_compressed_keeps_the_mrcz_convention(image, mz):
-    file = io.BytesIO()
-    mrcz.writeMRC(image, file, compressor="zstd", pixelsize=[2.0, 3.0, 4.0])
-    record = fields_of(file.getvalue())
+    record = fields_of(written(image, compressor="zstd", pixelsize=[2.0, 3.0, 4.0]))
     nz = np.prod(np.shape(image)[:-2])
     assert record["m"] == (7, 5, mz)
     assert record["cella"] == (28.0, 15.0, 2.0 * nz)

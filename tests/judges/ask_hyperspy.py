@@ -6,8 +6,9 @@ import sys
 import warnings
 
 import hyperspy.api as hs
-import mrcz
 import numpy as np
+
+import mrcz
 
 warnings.simplefilter("ignore")
 

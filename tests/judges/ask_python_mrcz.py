@@ -4,8 +4,9 @@ import json
 import sys
 import warnings
 
-import mrcz
 import numpy as np
+
+import mrcz
 
 warnings.simplefilter("ignore")
 

@@ -83,6 +83,6 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_data() -> Path:
+def real_data() -> Path:
     """The folder of real files that may not be redistributed."""
     return Path(os.environ.get("MRCZ_TEST_DATA") or REPOSITORY.parent / "shared" / "data")

@@ -11,7 +11,7 @@ import mrcz
 
 from ..builders import DATA, ramp
 from ..checks import assert_identical, bits
-from .conftest import test_data as real_data
+from .conftest import real_data
 
 pytestmark = pytest.mark.judge
 

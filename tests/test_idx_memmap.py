@@ -59,10 +59,6 @@ def test_not_an_index(raw, idx):
         mrcz.readMRC(raw, idx=idx)
 
 
-def test_header_is_of_the_whole_file(raw):
-    assert list(mrcz.readMRC(raw, idx=2)[1]["dimensions"]) == [6, 5, 7]
-
-
 def test_one_frame_of_a_list(tmp_path):
     mrcz.writeMRC(list(IMAGE), tmp_path / "list.mrc")
     assert_identical(mrcz.readMRC(tmp_path / "list.mrc", idx=4)[0], IMAGE[4])

@@ -28,7 +28,8 @@ def _lay_out(image: np.ndarray, layout: str) -> np.ndarray:
         wide[..., ::2] = image
         return wide[..., ::2]
     if layout == "reversed":
-        return np.ascontiguousarray(image[::-1, ..., ::-1])[::-1, ..., ::-1]
+        backwards = (slice(None, None, -1),) * image.ndim
+        return np.ascontiguousarray(image[backwards])[backwards]
     if layout == "unaligned":
         flat = np.zeros(image.nbytes + 1, "u1")
         view = flat[1:].view(image.dtype).reshape(image.shape)

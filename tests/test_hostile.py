@@ -125,7 +125,7 @@ def test_chunks_that_lie(field, offset, form, value, chunk):
     assert found.shape == IMAGE.shape
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 6, 77, 255])
+@pytest.mark.parametrize("version", [0, 77, 255])
 def test_chunks_of_unknown_version(version):
     data = packed()
     data[1024] = version

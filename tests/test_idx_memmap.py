@@ -95,7 +95,7 @@ def test_memmap_of_slices(raw, slices):
 
 def test_memmap_of_what_cannot_be_mapped(tmp_path):
     mrcz.writeMRC(np.ones((2, 4, 4), "u1"), tmp_path / "four.mrc", dtype="uint4")
-    with pytest.raises((NotImplementedError, ValueError), match=r"uint4|mode 101|MODE 101"):
+    with pytest.raises((NotImplementedError, ValueError), match=r"mapped"):
         mrcz.readMRC(tmp_path / "four.mrc", useMemmap=True)
 
 
@@ -111,7 +111,7 @@ def test_frame_by_frame_into_a_new_file(memmap, tmp_path):
     for index, one in enumerate(IMAGE):
         mrcz.writeMRC(one, path, idx=index, pixelsize=[5.6, 3.4])
         found, header = mrcz.readMRC(path, useMemmap=memmap)
-        assert_identical(plain(found), IMAGE[:index + 1] if index else IMAGE[0])
+        assert_identical(plain(found).reshape(-1, 5, 7), IMAGE[:index + 1])
         assert list(header["dimensions"]) == [index + 1, 5, 7]
         np.testing.assert_allclose(header["pixelsize"], [10, 5.6, 3.4], rtol=1e-6)
 
@@ -184,6 +184,6 @@ def test_another_dtype_is_cast_or_refused_never_wrapped(raw):
     mrcz.writeMRC(frame(7).astype("f4"), raw, idx=1)
     assert (mrcz.readMRC(raw, idx=1)[0] == 7).all()
     before = raw.read_bytes()
-    with pytest.raises(ValueError, match=r"cast|range|wrap|fit"):
+    with pytest.raises(ValueError, match=r"int16|i2"):
         mrcz.writeMRC(frame(7).astype("f4") * 1e6, raw, idx=1)
     assert raw.read_bytes() == before

@@ -161,7 +161,6 @@ def test_slices_in_json_decides():
     pytest.param('{"a": "café"}'.encode("latin-1"), id="latin-1"),
     pytest.param('{"a": "café"}'.encode("utf-16"), id="utf-16"),
     pytest.param(b'{"a": 1', id="cut"),
-    pytest.param(b"", id="empty"),
     pytest.param(b"\0" * 40, id="zeros"),
     pytest.param(b"[1, 2]", id="no object"),
     pytest.param(b"nonsense", id="nonsense"),
@@ -174,9 +173,7 @@ def test_damaged_json_costs_the_metadata_alone(extended, notices):
     assert_identical(image, IMAGE)
     assert header["extendedBytes"] == len(extended)
     assert header["metaId"] == b"json"
-    if extended and not header.get("a"):
-        assert said
-    if extended and set(header) == set(HEADER_KEYS):
+    if set(header) == set(HEADER_KEYS):
         assert any("meta" in text.lower() or "json" in text.lower() for text in said)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,16 +166,33 @@ def test_write(mode, dtype, endian):
     assert_identical(read(data)[0], image)
 
 
+CASTS = {"u1": "u2", "?": "i1", "f8": "f4", "c16": "c8"}
+
+
 @pytest.mark.parametrize("compressor", [None, "zstd"])
-@pytest.mark.parametrize("given,stored", [("u1", "u2"), ("?", "i1"), ("f8", "f4"),
-                                          ("c16", "c8")])
-def test_widened_or_narrowed_with_a_notice(given, stored, compressor, notices):
+@pytest.mark.parametrize("given,stored", CASTS.items())
+def test_widened_or_narrowed(given, stored, compressor):
     image = ramp(SHAPE, "i1").astype(given) if given == "?" else ramp(SHAPE, given)
-    with notices() as said:
-        found, _ = round_trip(image, compressor=compressor)
+    found, _ = round_trip(image, compressor=compressor)
     assert_identical(found, image.astype(stored))
-    assert len(said) == 1
-    assert np.dtype(given).name in said[0]
+
+
+NOTICES_SCRIPT = """
+import io, logging, sys
+import numpy as np, mrcz
+logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
+for _ in range(2):
+    mrcz.writeMRC(np.ones((3, 4), sys.argv[1]), io.BytesIO())
+"""
+
+
+@pytest.mark.parametrize("given", CASTS)
+def test_widening_or_narrowing_is_logged_once(given):
+    """In a process of its own, where nobody has been told yet."""
+    done = subprocess.run([sys.executable, "-c", NOTICES_SCRIPT, given], check=True, text=True,
+                          capture_output=True, cwd=Path(mrcz.__file__).parents[1])
+    assert len(done.stdout.splitlines()) == 1
+    assert np.dtype(given).name in done.stdout
 
 
 @pytest.mark.parametrize("given", ["i8", "u8", "S4", "O", "M8[s]", "g"])
@@ -205,7 +225,7 @@ def test_cast(given, stored, compressor):
 def test_cast_that_would_wrap(value, given, stored, compressor, where, tmp_path):
     image = np.zeros(SHAPE, given)
     image[where, 2, 3] = value
-    with pytest.raises(ValueError, match=r"cast|range|wrap|fit|NaN|nan|inf"):
+    with pytest.raises(ValueError, match=np.dtype("u1" if stored == "uint4" else stored).name + "|uint4"):
         mrcz.writeMRC(image, tmp_path / "a.mrc", dtype=stored, compressor=compressor)
     assert not (tmp_path / "a.mrc").exists()
 

@@ -30,6 +30,8 @@ def test_ours_is_valid_and_read(shape, as_list, kind, endian, mrcfile, tmp_path)
     jobs, images = [], []
     for dtype in DTYPES:
         image, path = ramp(shape, dtype), str(tmp_path / f"{dtype}.mrc")
+        if dtype == "f2":
+            image = image % np.float16(8)  # mrcfile squares them in float16 to check the RMS
         mrcz.writeMRC(list(image) if as_list else image, path, pixelsize=VOXEL, endian=endian,
                       quickStats=False)
         jobs += [{"do": "validate", "path": path}, {"do": "open", "path": path}]
@@ -41,7 +43,7 @@ def test_ours_is_valid_and_read(shape, as_list, kind, endian, mrcfile, tmp_path)
         assert opened["kind"] == kind
         np.testing.assert_allclose(opened["voxel"], VOXEL, rtol=1e-6)
         assert opened["nversion"] == 20141
-        assert len(opened["labels"]) == 1
+        assert opened["labels"][0].startswith("MRCZ1.")
         if image.dtype.kind != "c":
             wide = image.astype("f8")
             np.testing.assert_allclose(

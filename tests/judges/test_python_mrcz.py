@@ -86,13 +86,10 @@ def test_we_read_its_files(shape, as_list, codec, python_mrcz, tmp_path):
         assert header["compressor"] in ((codec, "lz4") if codec == "lz4hc" else (codec,))
 
 
-def test_uint4_both_ways(python_mrcz, tmp_path):
+def test_we_read_its_uint4(python_mrcz, tmp_path):
+    """It can't read ours: of uint4 it reads no list, and every valid volume is one to it."""
     image = (np.arange(2 * 12 * 20).reshape(2, 12, 20) % 15).astype("u1")
-    mrcz.writeMRC(list(image), tmp_path / "ours.mrc", dtype="uint4")
-    ours, theirs = str(tmp_path / "ours.mrc"), str(tmp_path / "theirs.mrc")
-    answers = python_mrcz([
-        {"do": "read", "path": ours},
-        {"do": "write", "array": python_mrcz.array(image.astype("i1")), "list": False,
-         "path": theirs, "options": {"dtype": "uint4"}}])
-    assert bits(answers[0]["array"]) == bits(image)
-    assert_identical(mrcz.readMRC(theirs)[0], image)
+    path = str(tmp_path / "theirs.mrc")
+    python_mrcz([{"do": "write", "array": python_mrcz.array(image.astype("i1")), "list": False,
+                  "path": path, "options": {"dtype": "uint4"}}])
+    assert_identical(mrcz.readMRC(path)[0], image)

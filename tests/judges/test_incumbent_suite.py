@@ -29,7 +29,7 @@ def test_its_tests_pass(run_python, tmp_path):
     tests.write_text(Path(found.stdout.strip()).read_text(encoding="utf-8"), encoding="utf-8")
     home = str(Path(mrcz.__file__).parents[1])
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
-                           *DESELECTED, str(tests)], env=os.environ | {"PYTHONPATH": home}, cwd=tmp_path,
-                          capture_output=True, text=True, check=False, timeout=600)
+                           *DESELECTED, str(tests)], env=os.environ | {"PYTHONPATH": home},
+                          cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout[-5000:]
     assert "skipped" not in done.stdout, done.stdout[-2000:]

@@ -70,15 +70,13 @@ ALIASES = {"read_mrc": "readMRC", "write_mrc": "writeMRC", "async_read_mrc": "as
            "write_mrc_header": "writeMRCHeader", "default_header": "defaultHeader"}
 
 
-@pytest.mark.parametrize("snake,camel", [*ALIASES.items(),
-                                         ("set_default_threads", "setDefaultThreads")])
+@pytest.mark.parametrize("snake,camel", ALIASES.items())
 def test_snake_case(snake, camel):
     assert getattr(mrcz, snake) is getattr(mrcz, camel)
 
 
 @pytest.mark.parametrize("snake,camel", [*ALIASES.items(),
-                                         ("read_blosc_header", "readBloscHeader"),
-                                         ("set_default_threads", "setDefaultThreads")])
+                                         ("read_blosc_header", "readBloscHeader")])
 def test_names_of_the_module(snake, camel):
     assert getattr(ioMRC, snake) is getattr(ioMRC, camel)
 

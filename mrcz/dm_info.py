@@ -1,0 +1,116 @@
+"""What the tags of an image tell of it, under the short names of python-mrcz."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .dm_tags import DMArray
+
+__all__ = ["find_tag", "image_info"]
+
+AXES = "XYZTUVW"
+"""Names of the axes, fastest first."""
+
+# Where the facts are, below ImageTags; the first place that has one counts.  A trailing
+# number picks an item of a struct.
+_PLACES: dict[str, tuple[str, ...]] = {
+    "HorzFlip": ("Acquisition:Device:Configuration:Transpose:Horizontal Flip",),
+    "VertFlip": ("Acquisition:Device:Configuration:Transpose:Vertical Flip",),
+    "DiagFlip": ("Acquisition:Device:Configuration:Transpose:Diagonal Flip",),
+    "DetectorPixelSize": ("Acquisition:Device:CCD:Pixel Size (um)",
+                          "Acquisition:Device:Configuration:Pixel Size (um)"),
+    "Exposure": ("Acquisition:Parameters:High Level:Exposure (s)",
+                 "Acquisition:Parameters:Detector:exposure (s)",
+                 "Acquisition:Parameters:Detector:Exposure (s)",
+                 "Acquisition:Parameters:Detector:Exposure",
+                 "DataBar:Exposure Time (s)"),
+    "HorzBin": ("Acquisition:Parameters:Detector:hbin",
+                "Acquisition:Parameters:High Level:Binning:0"),
+    "VertBin": ("Acquisition:Parameters:Detector:vbin",
+                "Acquisition:Parameters:High Level:Binning:1"),
+    "DoseRateCalibration": ("Calibration:Dose Rate:Calibration",
+                            "Calibration:Dose rate:Calibration"),
+    "ActualMag": ("Microscope Info:Actual Magnification",),
+    "NominalMag": ("Microscope Info:Indicated Magnification",),
+    "C3": ("Microscope Info:Cs(mm)",),
+    "Voltage": ("Microscope Info:Voltage",),
+    "MicroscopeMode": ("Microscope Info:Mode", "Microscope Info:Operation Mode"),
+    "EELSSlitIn": ("EELS Spectrometer:Slit inserted",),
+    "EELSSlitWidth": ("EELS Spectrometer:Slit width (eV)",),
+    "EELSEnergyLoss": ("EELS Spectrometer:Energy loss (eV)",),
+    "EELSApertureLabel": ("EELS Spectrometer:Aperture label",),
+}
+_FLAGS = frozenset({"HorzFlip", "VertFlip", "DiagFlip", "EELSSlitIn"})
+
+
+def find_tag(tree: Any, path: str) -> Any:
+    """Return the tag at `path`, as DigitalMicrograph writes it, or None.
+
+    Examples
+    --------
+    >>> find_tag({"Device": {"Active Size": (3838, 3710)}}, "Device:Active Size:1")
+    3710
+    """
+    for name in path.split(":"):
+        if isinstance(tree, dict):
+            tree = tree.get(name)
+        elif isinstance(tree, (list, tuple)) and name.isdecimal() and int(name) < len(tree):
+            tree = tree[int(name)]
+        else:
+            return None
+    return tree
+
+
+def image_info(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of an entry of the ImageList as python-mrcz names them.
+
+    Parameters
+    ----------
+    entry : dict
+        With the directories ImageData and, maybe, ImageTags.
+
+    Returns
+    -------
+    dict
+        Holds only what the file tells: units are str, numbers Python's.
+    """
+    info: dict[str, Any] = {}
+    calibrations = find_tag(entry, "ImageData:Calibrations")
+    _add_calibration(info, "Intensity", find_tag(calibrations, "Brightness"))
+    axes = find_tag(calibrations, "Dimension")
+    if isinstance(axes, list):
+        for name, axis in zip(AXES, axes, strict=False):
+            _add_calibration(info, f"Dim{name}", axis)
+    tags = entry.get("ImageTags")
+    for key, places in _PLACES.items():
+        found = (find_tag(tags, place) for place in places)
+        value = next((value for value in found if _is_value(value)), None)
+        if value is not None:
+            info[key] = bool(value) if key in _FLAGS else _as_plain(value)
+    _add_latitude(info, tags)
+    return info
+
+
+def _add_calibration(info: dict[str, Any], prefix: str, calibration: Any) -> None:
+    for name in ("Origin", "Scale", "Units"):
+        value = find_tag(calibration, name)
+        if _is_value(value):
+            info[prefix + name] = value
+
+
+def _add_latitude(info: dict[str, Any], tags: Any) -> None:
+    """Add the values of Gatan's Latitude S, one key for each."""
+    for group, values in tags.items() if isinstance(tags, dict) else ():
+        if group.startswith("Latitude") and isinstance(values, dict):
+            for name, value in values.items():
+                if _is_value(value):
+                    info["LatS" + re.sub(r"\W", "", name)] = _as_plain(value)
+
+
+def _is_value(value: Any) -> bool:
+    return value is not None and not isinstance(value, (dict, DMArray))
+
+
+def _as_plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

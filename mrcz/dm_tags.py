@@ -1,0 +1,405 @@
+"""The tags of Gatan DM3 and DM4 files: a tree of named values, read without the pixels.
+
+A file is a header and one directory.  A directory counts its entries; an entry has a name
+and is another directory or a value, which begins with the description of its type (see
+`mrcz.dm_types`).  DM3 has lengths and counts of 32 bits, DM4 of 64, and in DM4 each entry
+also tells its own length.  Structure is big-endian; values are in the order that the
+header names.  There is no index: to know one tag is to walk past all before it.
+
+Files are read in pieces with plain reads, not through a memory map: a map of a file that
+another program cuts short while it is read would end the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import warnings
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .dm_types import BYTE, MAX_DEPTH, ArrayType, Order, StringType, describe
+from .errors import MRCFormatError, MRCTruncatedError
+from .sources import FileSource, Source
+
+__all__ = ["DMArray", "TagParser"]
+
+logger = logging.getLogger(__name__)
+
+READ_SIZE = 1 << 18
+LAZY_SIZE = 1 << 16
+"""Arrays of more bytes than this stay in the file, as `DMArray`."""
+MAX_INFO = 1 << 16
+DIRECTORY, VALUE = 20, 21
+
+
+class _Variant(NamedTuple):
+    """What differs between the two versions of the format."""
+
+    word: struct.Struct  # a length or count
+    letter: str  # its character for the struct module
+    value: struct.Struct  # the start of a value: a mark, and how many words describe its type
+    sized: bool  # entries tell their length
+    least_entry: int  # bytes of the smallest entry, an empty directory
+
+
+_VARIANTS = {3: _Variant(struct.Struct(">I"), "I", struct.Struct(">4sI"), False, 9),
+             4: _Variant(struct.Struct(">Q"), "Q", struct.Struct(">4sQ"), True, 21)}
+_ENTRY = struct.Struct(">BH")  # kind, length of the name
+_U64 = struct.Struct(">Q")
+
+
+@dataclass(frozen=True)
+class DMArray:
+    """An array that stays in the file until it is read.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    offset : int
+        Byte offset of the first item.
+    dtype : numpy.dtype
+        Type of an item, with its byte order; structs have the fields f0, f1, ...
+    shape : tuple of int
+        Always of one dimension: tags know no other.
+
+    Examples
+    --------
+    >>> import numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "two.bin")
+    >>> np.array([5, 7, 9], "<i2").tofile(path)
+    >>> DMArray(path, 2, np.dtype("<i2"), (2,)).read()
+    array([7, 9], dtype=int16)
+    """
+
+    path: str
+    offset: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Length in bytes."""
+        return self.shape[0] * self.dtype.itemsize
+
+    def read(self) -> NDArray[Any]:
+        """Return the array, read from the file.
+
+        Raises
+        ------
+        MRCTruncatedError
+            If the file has become shorter than it was when its tags were read.
+        OSError
+            If the file can't be read.
+        """
+        with FileSource(self.path) as source:
+            return np.frombuffer(source.read(self.offset, self.nbytes), self.dtype)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the array, for `numpy.asarray`."""
+        return self.read() if dtype is None else self.read().astype(dtype, copy=False)
+
+
+class TagParser:
+    """Reads the tags of a file into ``tags``, once, when it is made.
+
+    The methods in python-mrcz's spelling are the steps of that one pass and can be
+    overridden; each reads at the place in the file where the pass stands, so calling them
+    later raises ValueError.
+
+    Parameters
+    ----------
+    filename : str or os.PathLike
+        The file.
+    verbose : bool
+        Log each tag, at level INFO of the logger ``mrcz.dm_tags``.
+    permissive : bool
+        Keep what could be read of a damaged file, with a warning, rather than raise.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], verbose: bool = False, *,
+                 permissive: bool = False) -> None:
+        self.filename = os.fsdecode(filename)
+        self.verbose = verbose
+        self.permissive = permissive
+        self.damage: list[MRCFormatError] = []
+        self._window = b""  # a piece of the file, where it starts and where the pass stands
+        self._window_start = self._window_end = 0
+        self._position = 0
+        self._depth = 0
+        self._entry_end: int | None = None  # where the entry ends, if the file tells (DM4)
+        self._lost = False  # damage has left the pass without a place to go on from
+        self.f: Source | None = None
+        self.tags = self._parse_file()
+        if self.damage:
+            more = f" and {len(self.damage) - 1} more" if len(self.damage) > 1 else ""
+            warnings.warn(f"{self.damage[0]}{more}; kept what could be read",
+                          RuntimeWarning, stacklevel=3)
+
+    # --- structure ----------------------------------------------------------------------
+
+    def _parse_file(self) -> dict[str, Any]:
+        with FileSource(self.filename) as self.f:
+            try:
+                self._size = self.f.size
+                self._read_header()
+                root = self.parseTagDir("")
+            finally:
+                self.f = None
+                self._window = b""
+        if not self._lost:
+            self._check_end()
+        # A root without any names holds nothing to find; its kind should not vary for it.
+        return root if isinstance(root, dict) else {f"[{i}]": v for i, v in enumerate(root)}
+
+    def _read_header(self) -> None:
+        at = self._take(4, "the header")
+        self.version: int = struct.unpack_from(">I", self._window, at)[0]
+        if self.version not in _VARIANTS:
+            raise MRCFormatError("not a DM3 or DM4 file", path=self.filename, offset=0,
+                                 expected="version 3 or 4", found=self.version)
+        self._variant = variant = _VARIANTS[self.version]
+        at = self._take(variant.word.size + 4, "the header")
+        self._length, little = struct.unpack_from(f">{variant.letter}I", self._window, at)
+        if little > 1:
+            raise MRCFormatError("unknown byte order", path=self.filename,
+                                 offset=self._position - 4, expected="0 or 1", found=little)
+        self._order: Order = "<" if little else ">"
+
+    def _check_end(self) -> None:
+        """Report a file that was cut within its end mark of 8 zero bytes.
+
+        Files whose header tells another length than that of their tags, or of their tags
+        and half the mark (some DM3), are not DigitalMicrograph's and may lack the mark.
+        """
+        tags_size = self._position - 4 - self._variant.word.size - 4
+        missing = self._position + 8 - self._size
+        if missing > 0 and self._length - tags_size in (0, 4):
+            self._report(MRCTruncatedError(
+                "the file ends within its end mark", path=self.filename, offset=self._size,
+                expected=f"{self._size + missing} bytes", found=f"{self._size} bytes"))
+
+    def parseTagDir(self, parent: str) -> dict[str, Any] | list[Any]:  # noqa: N802
+        """Read the directory at which the pass stands.
+
+        Parameters
+        ----------
+        parent : str
+            Its path, as DigitalMicrograph writes it: ``'ImageList:[0]:ImageData'``.
+
+        Returns
+        -------
+        dict or list
+            A list if no entry has a name, else a dict in which an entry without a name is
+            called ``'[3]'`` after its place, and one whose name is taken ``'Name[3]'``.
+        """
+        self._require_open()
+        count = self._begin_directory(parent)
+        names: list[str] = []
+        values: list[Any] = []
+        self._depth += 1
+        for index in range(count):
+            end = None
+            try:
+                kind, name, end = self._read_entry(parent)
+                # Cut short, or a file of long names would cost time beyond its size.
+                path = f"{parent}:{name[:80] or f'[{index}]'}" if parent else name[:80]
+                value = (self.parseTagDir if kind == DIRECTORY else self.parseTag)(path)
+                names.append(name)
+                values.append(value)
+            except MRCFormatError as error:
+                self._report(error)
+                self._entry_end = end
+                self.discardTag()
+            if self._lost:
+                break
+        self._depth -= 1
+        return _as_container(names, values)
+
+    def _begin_directory(self, parent: str) -> int:
+        """Step over the start of a directory; return how many entries it announces."""
+        if self._depth > MAX_DEPTH:
+            raise self._error(MRCFormatError, f"directories nested more than {MAX_DEPTH} deep",
+                              parent)
+        word = self._variant.word
+        at = self._take(2 + word.size, parent)  # the flags sorted and open come first
+        count: int = word.unpack_from(self._window, at + 2)[0]
+        most = (self._size - self._position) // self._variant.least_entry
+        if count > most:
+            self._report(self._error(MRCTruncatedError, "the file ends within a directory", parent,
+                                     expected=f"{count} entries"))
+        return min(count, most)
+
+    def _read_entry(self, parent: str) -> tuple[int, str, int | None]:
+        """Read kind, name and, where told, end of an entry; stop before its content."""
+        at = self._take(3, parent)
+        kind, length = _ENTRY.unpack_from(self._window, at)
+        if kind != DIRECTORY and kind != VALUE:
+            raise self._error(MRCFormatError, "an entry is neither directory nor value", parent,
+                              back=3, expected=f"{DIRECTORY} or {VALUE}", found=kind)
+        sized = self._variant.sized
+        at = self._take(length + 8 if sized else length, parent)
+        raw = self._window[at:at + length]
+        name = raw.decode() if raw.isascii() else _decode_name(raw)
+        if not sized:
+            return kind, name, None
+        return kind, name, self._position + _U64.unpack_from(self._window, at + length)[0]
+
+    # --- values -------------------------------------------------------------------------
+
+    def parseTag(self, parent: str) -> Any:  # noqa: N802
+        """Read the value at which the pass stands, and return it.
+
+        Parameters
+        ----------
+        parent : str
+            The path of the tag.
+
+        Returns
+        -------
+        int, float, bool, str, tuple, list or DMArray
+            A struct is a tuple, an array a list.  Arrays larger than 64 KiB, and the
+            pixels of images, are a `DMArray`.
+        """
+        self._require_open()
+        self._path = parent
+        start = self._variant.value
+        at = self._take(start.size, parent)
+        mark, tag_ninfo = start.unpack_from(self._window, at)
+        if mark != b"%%%%":
+            raise self._error(MRCFormatError, "no value where one should start", parent,
+                              back=start.size, expected=b"%%%%", found=mark)
+        value = self.retrieveTagData(tag_ninfo)
+        if self.verbose:
+            logger.info("%s = %r", parent, value)
+        return value
+
+    def retrieveTagData(self, tag_ninfo: int) -> Any:  # noqa: N802
+        """Read a value whose type is described by the next `tag_ninfo` integers.
+
+        Parameters
+        ----------
+        tag_ninfo : int
+            How many integers describe the type.
+
+        Returns
+        -------
+        object
+            As `parseTag`.
+        """
+        self._require_open()
+        path = self._path
+        if not 0 < tag_ninfo <= MAX_INFO:
+            raise self._error(MRCFormatError, "bad length of a type's description", path,
+                              expected=f"1 to {MAX_INFO}", found=tag_ninfo)
+        at = self._take(tag_ninfo * self._variant.word.size, path)
+        info = struct.unpack_from(f">{tag_ninfo}{self._variant.letter}", self._window, at)
+        try:
+            described = describe(info)
+        except ValueError as error:
+            raise self._error(MRCFormatError, f"bad description of a type: {error}",
+                              path) from error
+        if isinstance(described, ArrayType) and (
+                described.size > LAZY_SIZE or path.endswith(":ImageData:Data")):
+            return self._refer(described)
+        if isinstance(described, StringType) and described.size > LAZY_SIZE:
+            return self._refer(ArrayType(BYTE, described.size))
+        at = self._take(described.size, path)
+        return described.decode(self._window, at, self._order)
+
+    def discardTag(self) -> None:  # noqa: N802
+        """Step over the rest of the entry at which the pass stands.
+
+        Only DM4 tells where that is, and only if it is not damaged itself; otherwise
+        nothing after this place can be read.
+        """
+        self._require_open()
+        end = self._entry_end
+        if end is None or not self._position <= end <= self._size:
+            self._lost = True
+        else:
+            self._position = end
+
+    def _refer(self, described: ArrayType) -> DMArray:
+        """Step over an array that stays in the file."""
+        offset, left = self._position, self._size - self._position
+        count = described.count
+        if described.size > left:
+            error = self._error(MRCTruncatedError, "the file ends within an array", self._path,
+                                expected=f"{described.size} bytes", found=f"{left} bytes")
+            self._report(error)
+            count = left // described.item.size
+            self._lost = True
+        self._position = min(offset + described.size, self._size)
+        try:
+            dtype = described.item.dtype(self._order)
+        except (ValueError, TypeError) as error:  # NumPy knows no items of 2 GiB
+            raise self._error(MRCFormatError, f"an array of such items: {error}",
+                              self._path) from error
+        return DMArray(self.filename, offset, dtype, (count,))
+
+    # --- the file -----------------------------------------------------------------------
+
+    def _take(self, count: int, path: str) -> int:
+        """Step over `count` bytes; return where in the window they start."""
+        start = self._position
+        end = start + count
+        if end > self._window_end:
+            self._fill(count, path)
+        self._position = end
+        return start - self._window_start
+
+    def _fill(self, count: int, path: str) -> None:
+        """Make the window start where the pass stands and hold at least `count` bytes."""
+        assert self.f is not None
+        if count > self._size - self._position:
+            raise self._error(MRCTruncatedError, "the file ends within it", path)
+        size = min(max(count, READ_SIZE), self._size - self._position)
+        self._window = self.f.read(self._position, size)
+        self._window_start = self._position
+        self._window_end = self._position + size
+
+    def _require_open(self) -> None:
+        if self.f is None:
+            raise ValueError("the tags have been read and the file is closed: see .tags")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_variant": None}  # of no use after reading
+
+    # --- damage -------------------------------------------------------------------------
+
+    def _error(self, kind: type[MRCFormatError], problem: str, path: str, *, back: int = 0,
+               expected: object = None, found: object = None) -> MRCFormatError:
+        where = f"tag {path!r}" if path else "the root directory"
+        return kind(f"{problem}, in {where}", path=self.filename,
+                    offset=self._position - back, expected=expected, found=found)
+
+    def _report(self, error: MRCFormatError) -> None:
+        if not self.permissive:
+            raise error
+        self.damage.append(error)
+
+
+def _as_container(names: list[str], values: list[Any]) -> dict[str, Any] | list[Any]:
+    if values and not any(names):
+        return values
+    entries: dict[str, Any] = {}
+    for index, (name, value) in enumerate(zip(names, values, strict=True)):
+        key = name or f"[{index}]"
+        while key in entries:
+            key = f"{key}[{index}]"
+        entries[key] = value
+    return entries
+
+
+def _decode_name(raw: bytes) -> str:
+    """Names are in the code page of the computer that wrote them, or in UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

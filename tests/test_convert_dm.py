@@ -1,0 +1,163 @@
+"""Gatan DM files to MRC and MRCZ."""
+
+import io
+import logging
+import math
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcz import convert, readMRC
+from mrcz.convert import dm_to_mrcz
+from mrcz.errors import MRCFormatError, MRCTruncatedError
+from mrcz.ioDM4 import readDM4
+
+from . import dm_writer as w
+
+TAGS = {"Microscope Info": {"Voltage": w.float64(300000), "Cs(mm)": w.float64(2.7)},
+        "Acquisition": {"Parameters": {"High Level": {"Exposure (s)": w.float64(0.5),
+                                                      "Live Time": w.float64(math.inf)}}},
+        "Calibration": {"Dose Rate": {"Calibration": w.float64(1.25)}},
+        "long": w.array(3, range(2000))}
+NM = [w.axis(0.2, 0, "s"), w.axis(0.25, 0, "nm"), w.axis(0.125, 0, "nm")]
+
+
+@pytest.fixture()
+def make(tmp_path):
+    def write(data, **options):
+        return w.write(tmp_path / "source.dm4", w.document(w.image_of(data, **options)))
+
+    return write
+
+
+def movie(frames=5, dtype="i2"):
+    return np.arange(frames * 12).reshape(frames, 3, 4).astype(dtype)
+
+
+@pytest.mark.parametrize("name", ["out.mrc", "out.mrcz"])
+def test_a_movie(tmp_path, make, name):
+    data = movie()
+    source = make(data, axes=NM, tags=TAGS)
+    dm_to_mrcz(source, tmp_path / name)
+    read, header = readMRC(tmp_path / name)
+    assert read.dtype == data.dtype
+    np.testing.assert_array_equal(read, data[:, ::-1])
+    assert header["compressor"] == (None if name == "out.mrc" else "zstd")
+    np.testing.assert_allclose(header["pixelsize"], [2.5, 2.5, 1.25])
+    assert header["voltage"] == 300
+    assert header["C3"] == pytest.approx(2.7)
+    assert header["gain"] == 1.25
+    assert header["exposure"] == 0.5
+    assert header["imageInfo"]["DimZUnits"] == "s"
+    tags = header["dm4"]["ImageList"][1]
+    assert tags["ImageTags"]["Microscope Info"]["Voltage"] == 300000
+    assert tags["ImageTags"]["Acquisition"]["Parameters"]["High Level"]["Live Time"] == math.inf
+    assert "long" not in tags["ImageTags"]
+    assert "Data" not in tags["ImageData"]
+
+
+@pytest.mark.parametrize("dtype", w.PIXELS.values())
+@pytest.mark.parametrize("order", "<>")
+def test_every_type_that_mrc_can_hold(tmp_path, dtype, order):
+    data = movie(dtype=dtype)
+    source = w.write(tmp_path / "a.dm4", w.document(w.image_of(data)), 4, order)
+    dm_to_mrcz(source, tmp_path / "a.mrc")
+    np.testing.assert_array_equal(readMRC(tmp_path / "a.mrc")[0], data[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 4), (2, 3, 4, 5)])
+def test_shapes(tmp_path, make, shape):
+    data = np.arange(math.prod(shape), dtype="i2").reshape(shape)
+    dm_to_mrcz(make(data), tmp_path / "a.mrc")
+    read, header = readMRC(tmp_path / "a.mrc")
+    turned = data[..., ::-1, :] if data.ndim > 1 else data[np.newaxis]
+    frames = turned.reshape(-1, *shape[-2:]) if data.ndim > 3 else turned
+    np.testing.assert_array_equal(read, frames)
+    assert header["dm4"]["ImageList"][1]["ImageData"]["Dimensions"] == list(shape[::-1])
+
+
+@pytest.mark.parametrize(("units", "angstrom"), [
+    ("nm", 5), ("µm", 5000), ("Å", 0.5), ("A", 0.5), ("pm", 0.005), ("1/nm", 0), ("", 0)])
+def test_units(tmp_path, make, caplog, units, angstrom):
+    axes = [w.axis(0.5, 0, units)] * 3
+    with caplog.at_level(logging.WARNING, "mrcz"):
+        dm_to_mrcz(make(movie(), axes=axes), tmp_path / "a.mrc")
+    np.testing.assert_allclose(readMRC(tmp_path / "a.mrc")[1]["pixelsize"], [angstrom] * 3, 1e-6)
+    assert ("1/nm" in caplog.text) == (units == "1/nm")
+
+
+def test_gain_from_the_scale_of_intensities(tmp_path, make):
+    dm_to_mrcz(make(movie(), brightness=w.axis(0.25, 0, "e-")), tmp_path / "a.mrc")
+    assert readMRC(tmp_path / "a.mrc")[1]["gain"] == 4
+
+
+def test_what_is_given_counts_more(tmp_path, make):
+    source = readDM4(make(movie(), axes=NM, tags=TAGS), flip=False)
+    dm_to_mrcz(source, tmp_path / "a.mrcz", compressor="lz4", voltage=200, pixelsize=3.0,
+               meta={"exposure": 1, "who": "me"})
+    read, header = readMRC(tmp_path / "a.mrcz")
+    np.testing.assert_array_equal(read, movie())
+    assert (header["compressor"], header["voltage"]) == ("lz4", 200)
+    np.testing.assert_allclose(header["pixelsize"], [3, 3, 3])
+    assert (header["exposure"], header["who"]) == (1, "me")
+
+
+def test_the_image_that_is_displayed(tmp_path):
+    tree = w.document(w.image_of(movie(2)), w.image_of(movie(3)))
+    source = w.write(tmp_path / "a.dm4", tree)
+    for number, frames in ((None, 2), (1, 2), (2, 3), (-1, 3)):
+        dm_to_mrcz(source, tmp_path / "a.mrc", image=number)
+        assert readMRC(tmp_path / "a.mrc")[0].shape[0] == frames
+    tree.pop("ImageSourceList")
+    dm_to_mrcz(w.write(source, tree), tmp_path / "a.mrc")
+    assert readMRC(tmp_path / "a.mrc")[0].shape[0] == 3
+    with pytest.raises(ValueError, match="3 images, and none of number 3"):
+        dm_to_mrcz(source, tmp_path / "a.mrc", image=3)
+
+
+def test_to_a_file_object(make):
+    file = io.BytesIO()
+    dm_to_mrcz(make(movie()), file)
+    file.seek(0)
+    np.testing.assert_array_equal(readMRC(file)[0], movie()[:, ::-1])
+
+
+def test_what_mrc_can_not_hold(tmp_path, make):
+    with pytest.raises(TypeError):
+        dm_to_mrcz(make(movie()), tmp_path / "a.mrc", image=0)
+    data = movie(dtype="i8")
+    entry = w.image(39, data.shape, w.pixels(data))
+    with pytest.raises(TypeError, match="int64"):
+        dm_to_mrcz(w.write(tmp_path / "a.dm4", w.document(entry)), tmp_path / "a.mrc")
+    entry["ImageData"]["DataType"] = w.uint32(99)
+    with pytest.raises(MRCFormatError, match="99"):
+        dm_to_mrcz(w.write(tmp_path / "a.dm4", w.document(entry)), tmp_path / "a.mrc")
+    empty = w.document(w.image_of(np.zeros((0, 3, 4), "i2")))
+    with pytest.raises(ValueError, match="no pixels"):
+        dm_to_mrcz(w.write(tmp_path / "a.dm4", empty), tmp_path / "a.mrc")
+    assert not (tmp_path / "a.mrc").exists()
+
+
+def test_a_source_cut_meanwhile_leaves_nothing(tmp_path, make):
+    dm = readDM4(make(movie(100)))
+    with Path(dm.filename).open("r+b") as file:
+        file.truncate(3000)
+    with pytest.raises(MRCTruncatedError):
+        dm_to_mrcz(dm, tmp_path / "a.mrc")
+    assert [path.name for path in tmp_path.iterdir()] == ["source.dm4"]
+
+
+def test_memory_is_bounded(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(convert, "BATCH_PIXELS", 1 << 18)
+    frames = np.random.default_rng(0).integers(0, 9, (200, 256, 256), "u1")
+    source = make(frames)
+    tracemalloc.start()
+    try:
+        dm_to_mrcz(source, tmp_path / "a.mrcz", n_threads=2)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < frames.nbytes / 4
+    np.testing.assert_array_equal(readMRC(tmp_path / "a.mrcz")[0], frames[:, ::-1])

@@ -1,0 +1,207 @@
+"""`mrcz.open`: NumPy's indexing, and nothing read that is not asked for."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+from pathlib import Path
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import mrcz
+from mrcz import codec, sources
+
+SHAPE = (6, 40, 33)
+KINDS = ("raw", "zstd", "lz4", "uint4", "big-endian", "list", "gzip", "incompressible")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np.ndarray]]:
+    folder = tmp_path_factory.mktemp("stacks")
+    random = np.random.default_rng(5)
+    image = random.poisson(3, SHAPE).astype("int16")
+    nibbles = random.integers(0, 16, SHAPE).astype("u1")
+    noise = random.integers(-(2**15), 2**15, SHAPE).astype("int16")
+    made = {}
+    for kind in KINDS:
+        path = folder / f"{kind}.mrcz"
+        pixels = {"uint4": nibbles, "incompressible": noise}.get(kind, image)
+        compressor = None if kind in ("raw", "gzip") else "lz4" if kind == "lz4" else "zstd"
+        mrcz.writeMRC(
+            list(pixels) if kind == "list" else pixels,
+            path,
+            compressor=compressor,
+            dtype="uint4" if kind == "uint4" else None,
+            endian="be" if kind == "big-endian" else "le",
+            meta={"kind": kind},
+            **({} if compressor is None else {"blocksize": 256}),
+        )
+        if kind == "gzip":
+            path.write_bytes(gzip.compress(path.read_bytes()))
+        made[kind] = (path, pixels)
+    return made
+
+
+KEYS = st.one_of(
+    hnp.basic_indices(SHAPE, allow_newaxis=True, allow_ellipsis=True),
+    hnp.integer_array_indices(SHAPE, result_shape=hnp.array_shapes(max_dims=2, max_side=4)),
+    st.tuples(
+        hnp.arrays(bool, SHAPE[:1]),
+        st.one_of(st.integers(-40, 39), st.slices(40)),
+        st.one_of(st.integers(-33, 32), st.slices(33)),
+    ),
+    st.tuples(st.slices(6), hnp.arrays(bool, SHAPE[1:2])),
+    st.tuples(st.integers(-6, 5), st.lists(st.integers(-40, 39), max_size=4), st.slices(33)),
+    hnp.arrays(bool, SHAPE, fill=st.just(False)),
+    st.tuples(st.just(Ellipsis), hnp.arrays(bool, SHAPE[1:], fill=st.just(False))),
+    st.tuples(st.integers(-6, 5), st.none(), st.booleans()),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_indexing_is_numpys(
+    files: dict[str, tuple[Path, np.ndarray]], kind: str, data: st.DataObject
+) -> None:
+    path, pixels = files[kind]
+    key = data.draw(KEYS)
+    cache_bytes = data.draw(st.sampled_from([0, 1 << 20]))
+    with mrcz.open(path, cache_bytes=cache_bytes) as stack:
+        expected = pixels[key]
+        for _ in range(2):  # the second from the cache
+            found = stack[key]
+            assert np.shape(found) == np.shape(expected)
+            assert np.asarray(found).dtype == expected.dtype
+            assert np.array_equal(found, expected)
+            if isinstance(found, np.ndarray) and found.size:
+                found[...] = 0  # what is handed out is the caller's own
+
+
+@pytest.mark.parametrize("key", [7, -7, (0, 40), (0, 0, -34), (0, 0, 0, 0), ([0, 6],), "a", 1.5,
+                                 (Ellipsis, Ellipsis), np.zeros(5, bool), ([0, 1], [0, 1, 2])])  # fmt: skip
+def test_what_numpy_refuses_is_refused(
+    files: dict[str, tuple[Path, np.ndarray]], key: object
+) -> None:
+    path, pixels = files["zstd"]
+    with pytest.raises(IndexError):
+        pixels[key]  # type: ignore[index]
+    with mrcz.open(path) as stack, pytest.raises(IndexError):
+        stack[key]
+
+
+def test_attributes(files: dict[str, tuple[Path, np.ndarray]]) -> None:
+    path, pixels = files["zstd"]
+    with mrcz.open(path) as stack:
+        assert stack.shape == pixels.shape
+        assert (stack.dtype, stack.ndim, len(stack)) == (pixels.dtype, 3, 6)
+        assert (stack.size, stack.nbytes) == (pixels.size, pixels.nbytes)
+        assert stack.compressor == "zstd"
+        assert stack.chunks == (1, 40, 33)
+        assert stack.meta == {"kind": "zstd"}
+        assert stack.header["voltage"] == 0.0
+        assert stack.slices == 0
+        assert np.array_equal(np.asarray(stack), pixels)
+        assert np.asarray(stack, dtype="f4").dtype == np.float32
+        assert all(np.array_equal(a, b) for a, b in zip(stack, pixels, strict=True))
+        assert np.atleast_1d(stack) is stack
+        assert np.shape(stack) == pixels.shape
+        assert np.sum(stack) == pixels.sum()
+        assert not hasattr(stack, "copy")
+        assert "zstd.mrcz" in repr(stack)
+        assert "(6, 40, 33)" in repr(stack)
+    with mrcz.open(files["list"][0]) as stack:
+        assert stack.slices == 1
+        assert stack.shape == SHAPE
+
+
+def test_one_frame_keeps_three_dimensions(tmp_path: Path) -> None:
+    mrcz.writeMRC(np.ones((4, 5), "f4"), tmp_path / "a.mrcz", compressor="zstd")
+    with mrcz.open(tmp_path / "a.mrcz") as stack:
+        assert stack.shape == (1, 4, 5)
+
+
+def test_pickles_as_its_path_and_notices_change(
+    files: dict[str, tuple[Path, np.ndarray]], tmp_path: Path
+) -> None:
+    path = tmp_path / "copy.mrcz"
+    path.write_bytes(files["zstd"][0].read_bytes())
+    with mrcz.open(path) as stack:
+        data = pickle.dumps(stack)
+        assert len(data) < 4000
+        with pickle.loads(data) as again:
+            assert np.array_equal(again[3], stack[3])
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(mrcz.MRCError, match="changed"):
+        pickle.loads(data)
+    with pytest.raises(TypeError), mrcz.open(io.BytesIO(path.read_bytes())) as stack:
+        pickle.dumps(stack)
+
+
+def test_reads_only_the_blocks_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    movie = random.poisson(1, (10, 512, 1024)).astype("int16")  # 1 MiB a frame
+    path = tmp_path / "movie.mrcz"
+    mrcz.writeMRC(movie, path, compressor="zstd", blocksize=1 << 16)
+    decoded: list[int] = []
+    real = codec.decompress
+
+    def counting(chunk: memoryview, header: codec.ChunkHeader, *args: object, **kw: object) -> None:
+        decoded.append(header.nbytes)
+        real(chunk, header, *args, **kw)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("mrcz.decoding.decompress", counting)
+    with mrcz.open(path) as stack:
+        assert np.array_equal(stack[7, 100:132], movie[7, 100:132])
+        assert decoded == [2 << 16]  # 64 KiB of rows, over a border of blocks
+        decoded.clear()
+        assert np.array_equal(stack[7, 100:132], movie[7, 100:132])
+        assert decoded == []  # from the cache
+        stack[4]
+        assert decoded == [1 << 20]
+
+
+def test_cache_is_bounded(tmp_path: Path) -> None:
+    movie = np.random.default_rng(0).poisson(1, (16, 64, 64)).astype("int16")  # 8 KiB a frame
+    mrcz.writeMRC(movie, tmp_path / "a.mrcz", compressor="zstd")
+    with mrcz.open(tmp_path / "a.mrcz", cache_bytes=40_000) as stack:
+        for frame in stack:
+            assert frame.shape == (64, 64)
+            assert stack._cache._nbytes <= 40_000
+        assert len(stack._cache._blocks) == 4
+
+
+def test_truncated_while_open(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.arange(400_000, dtype="i4").reshape(4, 200, 500), path, compressor="zstd")
+    with mrcz.open(path) as stack:
+        stack[0]
+        path.write_bytes(path.read_bytes()[:2000])
+        with pytest.raises(mrcz.MRCTruncatedError):
+            stack[3]
+
+
+def test_without_positional_reads(
+    files: dict[str, tuple[Path, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows."""
+    monkeypatch.setattr(sources, "_HAS_PREAD", False)
+    for path, pixels in files.values():
+        with mrcz.open(path) as stack:
+            assert np.array_equal(stack[1:5, 3], pixels[1:5, 3])
+
+
+def test_memmap_of_a_compressed_file_is_a_stack(
+    files: dict[str, tuple[Path, np.ndarray]],
+) -> None:
+    path, pixels = files["zstd"]
+    lazy, header = mrcz.readMRC(path, useMemmap=True)
+    assert isinstance(lazy, mrcz.Stack)
+    assert np.array_equal(lazy[2:4], pixels[2:4])
+    assert header["kind"] == "zstd"
+    lazy.close()

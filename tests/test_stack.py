@@ -84,7 +84,7 @@ def test_indexing_is_numpys(
 
 
 @pytest.mark.parametrize("key", [7, -7, (0, 40), (0, 0, -34), (0, 0, 0, 0), ([0, 6],), "a", 1.5,
-                                 (Ellipsis, Ellipsis), np.zeros(5, bool), ([0, 1], [0, 1, 2])])  # fmt: skip
+                                 (..., ...), np.zeros(5, bool), ([0, 1], [0, 1, 2])])  # fmt: skip
 def test_what_numpy_refuses_is_refused(
     files: dict[str, tuple[Path, np.ndarray]], key: object
 ) -> None:

@@ -1,0 +1,282 @@
+"""The engine's insides: cutting and joining chunks, ordered threads, the blosc lease."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from pathlib import Path
+
+import blosc
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mrcz
+from mrcz import codec, decoding, encoding, parallel, sinks
+
+
+def chunk_of(
+    data: np.ndarray, typesize: int, options: codec.CodecOptions, threads: int = 1
+) -> bytes:
+    with parallel.blosc_settings(options.blocksize):
+        codec.blosc_extension.set_nthreads(threads)  # several: blocks in any order
+        return codec.compress(decoding.address_of(data), data.nbytes, typesize, options)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.integers(1, 60_000),
+    typesize=st.sampled_from([1, 2, 4, 8]),
+    compressor=st.sampled_from(["blosclz", "lz4", "lz4hc", "zlib", "zstd"]),
+    clevel=st.integers(0, 9),
+    shuffle=st.sampled_from(["noshuffle", "shuffle", "bitshuffle"]),
+    blocksize=st.sampled_from([128, 1000, 4096, 1 << 16]),
+    threads=st.sampled_from([1, 3]),
+    mean=st.sampled_from([0.1, 5.0, 1e6]),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_any_run_of_blocks_is_a_chunk(
+    size: int, typesize: int, compressor: str, clevel: int, shuffle: str, blocksize: int,
+    threads: int, mean: float, seed: int, data: st.DataObject,
+) -> None:  # fmt: skip
+    values = np.random.default_rng(seed).poisson(mean, size).astype(f"i{typesize}")
+    options = codec.parse_options(compressor, clevel, shuffle=shuffle, blocksize=blocksize)
+    chunk = chunk_of(values, typesize, options, threads)
+    header = codec.read_chunk_header(chunk)
+    if header.is_memcpy:
+        assert chunk[16:] == values.tobytes()
+        return
+    table = codec.parse_block_table(header, chunk, path="x", offset=0, frame=0)
+    first = data.draw(st.integers(0, header.block_count - 1))
+    last = data.draw(st.integers(first + 1, header.block_count))
+    cut = codec.cut_chunk(header, table, first, last)
+    small = cut.prefix + b"".join(chunk[start:stop] for start, stop in cut.ranges)
+    assert len(small) == cut.header.cbytes
+    out = np.empty(cut.header.nbytes, np.uint8)
+    with parallel.blosc_settings():
+        codec.decompress(memoryview(small), codec.read_chunk_header(small),
+                         decoding.address_of(out), path="x", offset=0, frame=0)
+    whole = values.tobytes()[first * header.blocksize : last * header.blocksize]
+    assert out.tobytes() == whole
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noise", "mixed", "zeros"])
+@pytest.mark.parametrize("compressor", ["lz4", "zstd", "blosclz"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pieces_join_to_one_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, compressor: str, threads: int
+) -> None:
+    monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 16)
+    monkeypatch.setattr(decoding, "PIECE_BYTES", 1 << 16)
+    encoding._piece_bytes.cache_clear()
+    random = np.random.default_rng(3)
+    frames = {
+        "smooth": random.poisson(2, (3, 300, 501)),
+        "noise": random.integers(-(2**15), 2**15, (3, 300, 501)),
+        "mixed": np.concatenate([random.poisson(2, (3, 150, 501)),
+                                 random.integers(-(2**15), 2**15, (3, 150, 501))], axis=1),
+        "zeros": np.zeros((3, 300, 501)),
+    }[kind].astype("int16")  # fmt: skip
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(frames, path, compressor=compressor, blocksize=1 << 12, n_threads=threads)
+    encoding._piece_bytes.cache_clear()
+    assert np.array_equal(mrcz.readMRC(path, n_threads=threads)[0], frames)
+    raw = path.read_bytes()
+    position = 1024
+    for frame in frames:  # what any reader of blosc makes of it
+        cbytes = struct.unpack_from("<i", raw, position + 12)[0]
+        assert blosc.decompress(raw[position : position + cbytes]) == frame.tobytes()
+        position += cbytes
+    assert position == len(raw)
+    with mrcz.open(path) as stack:
+        assert np.array_equal(stack[1, 140:160], frames[1, 140:160])
+
+
+def test_threads_give_the_same_bytes(tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).normal(size=(5, 1200, 1300))
+    written = set()
+    for threads in (1, 2, 5):
+        path = tmp_path / f"{threads}.mrcz"
+        mrcz.writeMRC(stack, path, compressor="zstd", n_threads=threads, quickStats=False)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
+def test_ordered_consumption_and_bounded_window() -> None:
+    consumed: list[int] = []
+    taken = 0
+    lock = threading.Lock()
+
+    def items():  # type: ignore[no-untyped-def]
+        nonlocal taken
+        for number in range(60):
+            taken += 1
+            assert taken - len(consumed) <= 2 * 4 + 1
+            yield number
+
+    def work(number: int) -> int:
+        time.sleep(0.001 * (number % 3))
+        return number
+
+    def consume(number: int) -> None:
+        assert lock.acquire(blocking=False), "consumed by two at once"
+        consumed.append(number)
+        lock.release()
+
+    parallel.run_ordered(items(), work, consume, threads=4)
+    assert consumed == list(range(60))
+
+
+@pytest.mark.parametrize("where", ["items", "work", "consume"])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_error_stops_the_work(where: str, threads: int) -> None:
+    seen: list[int] = []
+
+    def fail(place: str, number: int) -> int:
+        if place == where and number == 5:
+            raise KeyError(place)
+        return number
+
+    with pytest.raises(KeyError, match=where):
+        parallel.run_ordered(
+            (fail("items", n) for n in range(1000)),
+            lambda n: fail("work", n),
+            lambda n: seen.append(fail("consume", n)),
+            threads=threads,
+        )
+    assert len(seen) < 30
+    assert seen == list(range(len(seen)))
+    assert not [t for t in threading.enumerate() if t.name == "mrcz-worker"]
+
+
+def test_work_is_done_where_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done: list[int] = []
+    parallel.run_ordered(range(10), lambda n: n, done.append, threads=4)
+    assert done == list(range(10))
+
+
+def blosc_state() -> tuple[int, bool, int]:
+    threads = codec.blosc_extension.set_nthreads(1)
+    codec.blosc_extension.set_nthreads(threads)
+    releases = codec.blosc_extension.set_releasegil(False)
+    codec.blosc_extension.set_releasegil(releases)
+    return threads, bool(releases), codec.blosc_extension.get_blocksize()
+
+
+def test_blosc_settings_are_given_back(tmp_path: Path) -> None:
+    before = blosc_state()
+    codec.blosc_extension.set_nthreads(2)
+    codec.blosc_extension.set_blocksize(7777)
+    try:
+        mine = blosc_state()
+        stack = np.zeros((4, 100, 100), "f4")
+        mrcz.writeMRC(stack, tmp_path / "a.mrcz", compressor="zstd")
+        mrcz.readMRC(tmp_path / "a.mrcz")
+        with pytest.raises(ValueError, match="values"):
+            mrcz.writeMRC(stack + 1e9, tmp_path / "a.mrcz", compressor="zstd", dtype="int16")
+        assert blosc_state() == mine
+    finally:
+        codec.blosc_extension.set_nthreads(before[0])
+        codec.blosc_extension.set_blocksize(before[2])
+    assert blosc_state() == before
+
+
+def test_leases_of_other_block_sizes_wait_for_each_other() -> None:
+    inside: list[int] = []
+    errors: list[str] = []
+
+    def use(blocksize: int) -> None:
+        for _ in range(40):
+            with parallel.blosc_settings(blocksize):
+                inside.append(blocksize)
+                if codec.blosc_extension.get_blocksize() != blocksize or len(set(inside)) > 1:
+                    errors.append(f"{inside}")
+                time.sleep(0.0002)
+                inside.remove(blocksize)
+
+    before = blosc_state()
+    threads = [threading.Thread(target=use, args=(size,)) for size in (4096, 8192, 4096, 65536)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    assert not errors
+    assert blosc_state() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_fork_in_the_midst_of_work(tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).poisson(2, (4, 600, 600)).astype("int16")
+    path = tmp_path / "a.mrcz"
+    with parallel.blosc_settings(4096):
+        child = os.fork()
+        if child == 0:
+            ok = False
+            try:
+                mrcz.writeMRC(stack, path, compressor="zstd", n_threads=3)
+                ok = np.array_equal(mrcz.readMRC(path, n_threads=3)[0], stack)
+            finally:
+                os._exit(0 if ok else 1)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_without_positional_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, which has no affinity of processes either."""
+    monkeypatch.setattr(sinks, "_HAS_PWRITE", False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(parallel, "_default_threads", None)
+    stack = np.random.default_rng(0).poisson(2, (9, 900, 900)).astype("int16")
+    for compressor in (None, "zstd"):
+        mrcz.writeMRC(stack, tmp_path / "a", compressor=compressor)
+        assert np.array_equal(mrcz.readMRC(tmp_path / "a")[0], stack)
+    assert parallel.default_threads() == (os.cpu_count() or 1)
+
+
+def test_auto_chooses_by_the_pixels(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    cases = {
+        "camera": (random.poisson(40, (2, 1024, 1024)).astype("u2"), "zstd", 3.3),
+        "counting": (random.poisson(0.75, (2, 1024, 1024)).astype("i1"), "zstd", 4.5),
+        "noise": (random.integers(0, 2**16, (2, 1024, 1024)).astype("u2"), None, 0.99),
+    }
+    for name, (stack, compressor, ratio) in cases.items():
+        path = tmp_path / f"{name}.mrcz"
+        mrcz.writeMRC(stack, path, compressor="auto")
+        image, header = mrcz.readMRC(path)
+        assert np.array_equal(image, stack)
+        assert header["compressor"] == compressor
+        assert stack.nbytes / path.stat().st_size >= ratio
+    mrcz.writeMRC(cases["camera"][0], path, compressor="lz4", clevel=9, shuffle="auto")
+    assert mrcz.readMRC(path)[1]["compressor"] == "lz4"
+
+
+def test_out(tmp_path: Path) -> None:
+    stack = np.random.default_rng(0).poisson(2, (5, 64, 48)).astype("int16")
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(stack, path, compressor="zstd")
+    out = np.empty_like(stack)
+    assert mrcz.readMRC(path, out=out)[0] is out
+    assert np.array_equal(out, stack)
+    wide = np.zeros((10, 64, 50), "int16")
+    mrcz.readMRC(path, out=wide[::-2, :, 1:-1])
+    assert np.array_equal(wide[::-2, :, 1:-1], stack)
+    assert not wide[0::2].any()
+    frame = np.empty((64, 48), "int16")
+    assert np.array_equal(mrcz.readMRC(path, idx=3, out=frame)[0], stack[3])
+    for bad in (out.astype("i4"), out[:4], out[:, 1:], [1]):
+        with pytest.raises((ValueError, TypeError), match="out must"):
+            mrcz.readMRC(path, out=bad)  # type: ignore[arg-type]
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="writeable"):
+        mrcz.readMRC(path, out=out)

@@ -3,8 +3,8 @@
 The columns and widths are those of the programs' own formats:
 
 ===========  =====================================================================  =====
-Frealign 9   I7,3F8.2,2F10.2,I8,I6,2F9.1,2F8.2,I10,F11.4,2F8.2                        137
-FrealignX,   the same with PSHIFT (F8.2) between ANGAST and OCC                       145
+Frealign 9   I7,3F8.2,2F10.2,I8,I6,2F9.1,2F8.2,I10,F11.4,2F8.2                        136
+FrealignX,   the same with PSHIFT (F8.2) between ANGAST and OCC                       144
 cisTEM
 Frealign     I7,3F8.2,2F10.2,I8,I6,2F9.1,2F8.2,I13,2F8.2 (early 9: no SIGMA)          128
 9.0

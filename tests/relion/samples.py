@@ -193,23 +193,31 @@ data_model_pdf_orient_class_1
 
 STARS = {"relion30": RELION_30, "relion31": RELION_31, "relion5": RELION_5, "model": MODEL}
 
-#: I7,3F8.2,2F10.2,I8,I6,2F9.1,2F8.2,I10,F11.4,2F8.2: the angles of the second row touch, the
-#: shift of the third has overflowed, as gfortran prints it.
-FREALIGN_9 = """\
-C           PSI   THETA     PHI       SHX       SHY     MAG  FILM      DF1      DF2  ANGAST     OCC      LogP      SIGMA   SCORE  CHANGE
-      1   30.00   20.00   10.00      1.50     -2.50   37037     1  11000.0  10800.0   40.00  100.00     -1234     0.5000   12.34    0.00
-      2 -179.99 -100.00 -359.99  -1234.56   9999.99   37037   123  21000.5  20800.5  -40.00   12.50 -12345678     1.2345   99.99   -1.25
-      3    0.00    0.00    0.00**********      0.00   37037   124  21000.5  20800.5  -40.00   87.50        12  123.4567    0.00    0.01
-C  NO. RESOL  RING RAD   FSPR    FSC   QFACT
-C   2  398.1    0.0078   0.00  0.997   0.971
-"""
+_PAR_9 = ("%7d" + 3 * "%8.2f" + 2 * "%10.2f" + "%8d%6d" + 2 * "%9.1f" + 2 * "%8.2f"
+          + "%10d%11.4f" + 2 * "%8.2f" + "\n")
+_PAR_X = _PAR_9.replace("%10d", "%8.2f%10d")
+
+#: Written with the format of the program. The angles of the second row touch, the shift of the
+#: third has overflowed, as gfortran prints it.
+FREALIGN_9 = (
+    "C           PSI   THETA     PHI       SHX       SHY     MAG  FILM      DF1      DF2  ANGAST"
+    "     OCC      LogP      SIGMA   SCORE  CHANGE\n"
+    + _PAR_9 % (1, 30, 20, 10, 1.5, -2.5, 37037, 1, 11000, 10800, 40, 100, -1234, 0.5, 12.34, 0)
+    + _PAR_9 % (2, -179.99, -100, -359.99, -1234.56, 9999.99, 37037, 123, 21000.5, 20800.5, -40,
+                12.5, -12345678, 1.2345, 99.99, -1.25)
+    + (_PAR_9 % (3, 0, 0, 0, 111111.11, 0, 37037, 124, 21000.5, 20800.5, -40, 87.5, 12, 123.4567,
+                 0, 0.01)).replace(" 111111.11", 10 * "*")
+    + "C  NO. RESOL  RING RAD   FSPR    FSC   QFACT\nC   2  398.1    0.0078   0.00  0.997   0.971\n"
+)
 
 #: The same with PSHIFT (F8.2) after ANGAST; the first angles touch each other.
-CISTEM = """\
-C           PSI   THETA     PHI       SHX       SHY     MAG  FILM      DF1      DF2  ANGAST  PSHIFT     OCC      LogP      SIGMA   SCORE  CHANGE
-      1 -170.79 -126.01 -139.80      0.00      0.00   48450     1   4107.0   2889.0  -55.00   90.00  100.00         0    10.0000    0.00    0.00
-      2    4.04   92.07   58.12     12.30    -45.60   48450     1   4107.0   2889.0  -55.00    0.00  100.00       -17    10.0000   23.45    1.50
-"""
+CISTEM = (
+    "C           PSI   THETA     PHI       SHX       SHY     MAG  FILM      DF1      DF2  ANGAST"
+    "  PSHIFT     OCC      LogP      SIGMA   SCORE  CHANGE\n"
+    + _PAR_X % (1, -170.79, -126.01, -139.8, 0, 0, 48450, 1, 4107, 2889, -55, 90, 100, 0, 10, 0, 0)
+    + _PAR_X % (2, 4.04, 92.07, 58.12, 12.3, -45.6, 48450, 1, 4107, 2889, -55, 0, 100, -17, 10,
+                23.45, 1.5)
+)
 
 ZORRO = """\
 [initialization]

@@ -117,7 +117,7 @@ class ReliablePy:
             **dict.fromkeys((*_MICROGRAPH_SUFFIXES, ".map"), self._load_mrc)}
         for pattern in [os.fspath(pattern) for pattern in patterns]:
             # A file whose own name has brackets is itself first.
-            names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))  # noqa: PTH207
+            names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern))
             if not names:
                 raise FileNotFoundError(f"no file matches {pattern!r}")
             for name in names:
@@ -505,6 +505,7 @@ def _micrograph_shape(box_file: Path) -> tuple[int, int] | None:
         if micrograph.exists():
             from mrcz.ioMRC import readMRCHeader
 
-            y, x = readMRCHeader(str(micrograph))["dimensions"][-2:]
+            header, _ = readMRCHeader(str(micrograph))
+            y, x = header["dimensions"][-2:]
             return int(y), int(x)
     return None

@@ -76,7 +76,7 @@ def ctf_star_from_zorro(
     MRCFormatError
         If a log lacks the calibration or the CTF.
     """
-    names = (sorted(glob.glob(os.fspath(logs)))  # noqa: PTH207
+    names = (sorted(glob.glob(os.fspath(logs)))
              if isinstance(logs, str | os.PathLike)
              else [os.fspath(name) for name in logs])
     if not names:

@@ -41,6 +41,7 @@ _LABEL_LINE = re.compile(rb"_\S+(\s+#.*)?")
 _QUOTED = re.compile(
     rb"""(?<!\S)(?:"((?:[^"\r\n]|"(?!\s|\Z))*)"|'((?:[^'\r\n]|'(?!\s|\Z))*)')(?!\S)"""
 )
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\r"))
 _MARK = b"\x01"  # stands for a quoted value while pandas splits the table
 
 
@@ -76,9 +77,9 @@ def read_star(path: str | os.PathLike[str]) -> dict[str, StarBlock]:
         If the file cannot be read.
     """
     data = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    if b"\0" in data or _MARK in data:
+    if len(data.translate(None, _CONTROL)) != len(data):
         raise MRCFormatError("not a STAR file: it holds control characters", path=path,
-                             offset=min(i for c in (b"\0", _MARK) if (i := data.find(c)) >= 0))
+                             offset=min(i for c in _CONTROL if (i := data.find(c)) >= 0))
     starts = _block_starts(data)
     if not starts:
         raise MRCFormatError("not a STAR file", path=path, expected="a line 'data_...'",
@@ -226,6 +227,8 @@ class _Table:
         self.begin = begin
         self.quoted: list[str] = []
         body = text.data[begin : text.end]
+        if b"\r" in body:
+            body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b'"' in body or b"'" in body:
             body = _QUOTED.sub(self._mark, body)
         self.body = _without_comments(body)

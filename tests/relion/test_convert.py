@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from mrcz.ReliablePy import ReliablePy
 from mrcz.relion.blocks import MissingColumnError
 from mrcz.relion.par import read_par
-from mrcz.ReliablePy import ReliablePy
 
 from .samples import MODEL, RELION_30, RELION_31
 

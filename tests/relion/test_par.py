@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcz.errors import MRCFormatError
+from mrcz.ReliablePy import ReliablePy
 from mrcz.relion.blocks import MissingColumnError
 from mrcz.relion.par import LAYOUTS, read_par, write_par
-from mrcz.ReliablePy import ReliablePy
 
-from .samples import CISTEM, FREALIGN_9
+from .samples import CISTEM, FREALIGN_8, FREALIGN_9, FREALIGN_90
 
 # FORMAT statements of the programs, spelled out: (width, decimals)
 FORMATS = {
@@ -85,14 +85,12 @@ def test_a_wider_line_among_fixed_ones(tmp_path):
 
 
 def test_frealign_8_and_early_9(tmp_path):
-    eight = "      1   10.00   20.00   30.00    1.00   -2.00  60000.     1  10000.0  11000.0   45.00  60.00    0.10\n"
-    table = read_par(put(tmp_path, eight))
+    table = read_par(put(tmp_path, FREALIGN_8))
     assert table.attrs["layout"] == "Frealign 8"
     assert table.iloc[0].tolist() == [1, 10, 20, 30, 1, -2, 60000, 1, 10000, 11000, 45, 60, 0.1]
     write_par(tmp_path / "b.par", table)
-    assert (tmp_path / "b.par").read_text() == eight
-    early = "      1   10.00   20.00   30.00      1.00     -2.00   60000     1  10000.0  11000.0   45.00  100.00         5000   60.00    0.10\n"
-    table = read_par(put(tmp_path, early))
+    assert (tmp_path / "b.par").read_text() == FREALIGN_8
+    table = read_par(put(tmp_path, FREALIGN_90))
     assert table.attrs["layout"] == "Frealign 9.0"
     assert table["LogP"].tolist() == [5000]
 
@@ -129,7 +127,7 @@ def test_what_does_not_fit_is_not_written(tmp_path, change, message):
 
 
 def test_unknown_columns_are_refused(tmp_path):
-    with pytest.raises(MissingColumnError, match="no .par layout has the columns N, PSI; known"):
+    with pytest.raises(MissingColumnError, match=r"no \.par layout has the columns N, PSI; known"):
         write_par(tmp_path / "b.par", pd.DataFrame({"N": [1], "PSI": [2.0]}))
 
 

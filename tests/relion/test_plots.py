@@ -5,35 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from mrcz.ReliablePy import ReliablePy
 from mrcz.relion.blocks import MissingColumnError
 from mrcz.relion.plots import resolution_at
-from mrcz.ReliablePy import ReliablePy
 
-from .samples import MODEL, RELION_30, RELION_31, gctf_micrographs
-
-POSTPROCESS = """
-# version 30001
-
-data_general
-
-_rlnFinalResolution                         3.500000
- 
-
-data_fsc
-
-loop_ 
-_rlnSpectralIndex #1 
-_rlnResolution #2 
-_rlnAngstromResolution #3 
-_rlnFourierShellCorrelationCorrected #4 
-_rlnFourierShellCorrelationUnmaskedMaps #5 
-           0     0.000000   999.000000     1.000000     1.000000 
-           1     0.100000    10.000000     0.900000     0.643000 
-           2     0.200000     5.000000     0.800000    -0.357000 
-           3     0.300000     3.333333     0.243000    -0.100000 
-           4     0.400000     2.500000     0.043000     0.010000 
- 
-"""
+from .samples import MODEL, POSTPROCESS, RELION_30, RELION_31, gctf_micrographs
 
 
 @pytest.fixture(autouse=True)
@@ -101,9 +77,9 @@ def test_plots_draw_into_given_axes(load):
 @pytest.mark.parametrize("text", [RELION_30, RELION_31])
 def test_nothing_to_plot(load, text):
     rln = load(text)
-    with pytest.raises(MissingColumnError, match="no FSC is loaded.*loaded is data_"):
+    with pytest.raises(MissingColumnError, match=r"no FSC is loaded.*loaded is data_"):
         rln.plotFSC()
-    with pytest.raises(MissingColumnError, match="no SSNR is loaded.*loaded is data_"):
+    with pytest.raises(MissingColumnError, match=r"no SSNR is loaded.*loaded is data_"):
         rln.plotSSNR()
     assert not plt.get_fignums()
 
@@ -161,5 +137,5 @@ def test_gctf_filter_rejects_nan_and_says_what_is_missing(tmp_path):
     assert "x.mrc" not in rln.star["data_"]["MicrographName"]
     assert len(rln.star["data_"]["MicrographName"]) == 4
     source.write_text(text.replace("CtfFigureOfMerit", "Other"))
-    with pytest.raises(MissingColumnError, match="'CtfFigureOfMerit' .*the Gctf filter needs"):
+    with pytest.raises(MissingColumnError, match=r"'CtfFigureOfMerit' .*the Gctf filter needs"):
         ReliablePy().gctfHistogramFilter(starName=source, outName=tmp_path / "out.star")

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
+import mrcz
 import mrcz.ReliablePy
 from mrcz.errors import MRCFormatError
+from mrcz.ReliablePy import ReliablePy
 from mrcz.relion.blocks import MissingColumnError
 from mrcz.relion.box import read_box, write_box
-from mrcz.ReliablePy import ReliablePy
 
 from .samples import FREALIGN_9, MODEL, RELION_5, RELION_30, RELION_31, STARS, ZORRO
 
@@ -115,6 +116,17 @@ def test_a_block_loaded_again_replaces_with_a_warning(put, caplog):
     ReliablePy(put("a.star", RELION_30), put("b.star", RELION_30))
     assert "block data_ of" in caplog.text
     assert "replaces" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["mrc", "mrcs", "mrcz", "map"])
+def test_load_maps(tmp_path, suffix):
+    volume = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
+    compressor = "zstd" if suffix == "mrcz" else None
+    mrcz.writeMRC(volume, str(tmp_path / "a.mrc"), pixelsize=1.5, compressor=compressor)
+    (tmp_path / "a.mrc").rename(tmp_path / f"a.{suffix}")
+    rln = ReliablePy(tmp_path / f"a.{suffix}")
+    assert np.array_equal(rln.mrc[0], volume)
+    assert rln.mrc_header[0]["pixelsize"][0] == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize(("kind", "key"), [
@@ -259,6 +271,15 @@ def test_box2star(put, tmp_path):
     assert ReliablePy(tmp_path / "a.star").star["data_"]["CoordinateX"].tolist() == [132.0]
     with pytest.raises(FileNotFoundError, match=r"no \.box file"):
         rln.box2star(tmp_path / "nowhere")
+
+
+def test_box2star_reads_the_shape_of_the_micrograph(put, tmp_path):
+    put("a.box", "100\t0\t28\t64\n100\t1\t28\t64\n101\t0\t28\t64\n")
+    mrcz.writeMRC(np.zeros((64, 128), np.float32), str(tmp_path / "a.mrc"))
+    ReliablePy().box2star(tmp_path)
+    star = ReliablePy(tmp_path / "a.star").star["data_"]
+    assert star["CoordinateX"].tolist() == [114.0]
+    assert star["CoordinateY"].tolist() == [32.0]
 
 
 # -- zorro logs -----------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """STAR files: what is read, kept and written, and what is refused."""
 
 import copy
-import os
 import pickle
 import statistics
 import time
@@ -265,7 +264,7 @@ def test_unwritable_leaves_the_old_file(tmp_path, blocks, error, message):
     with pytest.raises(error, match=message):
         write_star(path, {"data_first": {"X": [1]}, **blocks})
     assert path.read_text() == RELION_30
-    assert os.listdir(tmp_path) == ["a.star"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_write_through_a_link_and_keep_permissions(tmp_path):

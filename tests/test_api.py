@@ -70,13 +70,15 @@ ALIASES = {"read_mrc": "readMRC", "write_mrc": "writeMRC", "async_read_mrc": "as
            "write_mrc_header": "writeMRCHeader", "default_header": "defaultHeader"}
 
 
-@pytest.mark.parametrize("snake,camel", ALIASES.items())
+@pytest.mark.parametrize("snake,camel", [*ALIASES.items(),
+                                         ("set_default_threads", "setDefaultThreads")])
 def test_snake_case(snake, camel):
     assert getattr(mrcz, snake) is getattr(mrcz, camel)
 
 
 @pytest.mark.parametrize("snake,camel", [*ALIASES.items(),
-                                         ("read_blosc_header", "readBloscHeader")])
+                                         ("read_blosc_header", "readBloscHeader"),
+                                         ("set_default_threads", "setDefaultThreads")])
 def test_names_of_the_module(snake, camel):
     assert getattr(ioMRC, snake) is getattr(ioMRC, camel)
 

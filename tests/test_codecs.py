@@ -102,6 +102,12 @@ def test_blosc2_backend(codec):
     assert "bloscFormat" not in dict(header)
 
 
+def test_missing_plugin_is_named():
+    error, text = ((RuntimeError, "blosc2-grok") if mrcz.BLOSC2_PRESENT
+                   else (mrcz.MissingCodecError, "blosc2"))
+    with pytest.raises(error, match=text):
+        written(IMAGE, compressor="grok")
+
 
 @pytest.mark.parametrize("backend", [None, "blosc1"])
 def test_blosc1_is_the_default(backend):
@@ -155,7 +161,7 @@ def test_nothing_of_blosc_is_left_changed():
     assert blosc.compress(IMAGE.tobytes(), 4, 5) == before
 
 
-@pytest.mark.parametrize("bad", [0, -1, 1.5])
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "two"])
 def test_number_of_threads(bad):
     with pytest.raises((ValueError, TypeError), match="n_threads"):
         written(IMAGE, compressor="zstd", n_threads=bad)

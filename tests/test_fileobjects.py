@@ -77,6 +77,12 @@ def test_packed_files_by_content(name, compressor, pack, tmp_path):
     assert_identical(mrcz.readMRC(tmp_path / name)[0], IMAGE)
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_packed_in_memory(pack):
+    file = io.BytesIO()
+    mrcz.writeMRC(IMAGE, file)
+    assert_identical(mrcz.readMRC(io.BytesIO(pack(file.getvalue())))[0], IMAGE)
+
 
 def test_idx_of_a_packed_file():
     whole, _ = mrcz.readMRC(DATA / "maps" / "EMD-3197.map")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import struct
 import tracemalloc
 
@@ -58,6 +60,11 @@ def test_cut_anywhere(name, tmp_path):
             mrcz.readMRC(path)
 
 
+@pytest.mark.parametrize("length", [0, 5, 20, 500, -1, -9])
+def test_cut_gzip(length):
+    data = gzip.compress(GOLDEN["0.6.0_f4_raw.mrc"])
+    refused(data[:length])
+
 
 def test_errors_say_where(tmp_path):
     path = tmp_path / "damaged.mrcz"
@@ -92,7 +99,7 @@ def test_extended_header_of_impossible_length(nsymbt):
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 1024, b"\xff" * 4096, b"GIF89a" + b"\0" * 2000,
                                   b"MRCZ" * 600, b" " * 1024, b"text\n" * 1000,
-                                  b"BZh9" + b"\0" * 2000,
+                                  b"\x1f\x8b" + b"\0" * 2000, b"BZh9" + b"\0" * 2000,
                                   b"\xfd7zXZ\0" + b"\0" * 2000])
 def test_not_an_mrc_file(data):
     refused(data)
@@ -143,8 +150,20 @@ def test_decompression_bomb():
     refused(bytes(header((1, 33, 40), 6001)) + bomb)
 
 
+def test_gzip_bomb():
+    """Packed zeros behind the pixels are not unpacked for the sake of the header."""
+    data = mrc(IMAGE)
+    bomb = gzip.compress(data + bytes(300_000_000), 1)
+    tracemalloc.start()
+    try:
+        head, _ = mrcz.readMRCHeader(io.BytesIO(bomb))
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert list(head["dimensions"]) == [4, 33, 40]
 
-@pytest.mark.parametrize("slices", [5, 7, -1, -2, 1000, 2**40, 1.5])
+
+@pytest.mark.parametrize("slices", [5, 7, -1, -2, 1000, 2**40, 1.5, "two"])
 def test_slices_that_do_not_divide(slices):
     with pytest.raises((ValueError, TypeError), match="slices"):
         read(mrc(IMAGE), slices=slices)

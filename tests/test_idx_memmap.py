@@ -105,6 +105,16 @@ def frame(value, *shape):
     return np.full(shape or (5, 7), value, "i2")
 
 
+@pytest.mark.parametrize("memmap", [False, True])
+def test_frame_by_frame_into_a_new_file(memmap, tmp_path):
+    path = tmp_path / "new.mrc"
+    for index, one in enumerate(IMAGE):
+        mrcz.writeMRC(one, path, idx=index, pixelsize=[5.6, 3.4])
+        found, header = mrcz.readMRC(path, useMemmap=memmap)
+        assert_identical(plain(found), IMAGE[:index + 1] if index else IMAGE[0])
+        assert list(header["dimensions"]) == [index + 1, 5, 7]
+        np.testing.assert_allclose(header["pixelsize"], [10, 5.6, 3.4], rtol=1e-6)
+
 
 @pytest.mark.parametrize("idx,block", [(0, 1), (3, 1), (-1, 1), (1, 2), (4, 2), (5, 3), (6, 2),
                                        (0, 6)])
@@ -148,7 +158,7 @@ def test_shape_without_idx(tmp_path):
     assert header["a"] == 1
 
 
-@pytest.mark.parametrize("shape", [(5, 5, 8), (5, 7), (1, 5, 7), (0, 5, 7)])
+@pytest.mark.parametrize("shape", [(5, 5, 8), (5, 7), (1, 5, 7), (0, 5, 7), "big"])
 def test_shape_that_does_not_fit(shape, tmp_path):
     with pytest.raises((ValueError, TypeError), match="shape"):
         mrcz.writeMRC(IMAGE[:2], tmp_path / "a.mrc", shape=shape)

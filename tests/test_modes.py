@@ -58,7 +58,7 @@ def test_read_uint4(nx, nz, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("mode,dtype", [item for item in EMAN2_MODES.items() if item[0] != 3])
+@pytest.mark.parametrize("mode,dtype", EMAN2_MODES.items())
 def test_read_eman2(mode, dtype, order):
     image = ramp(SHAPE, dtype)
     found, _ = read(mrc(image, order=order, mode=mode), fileConvention="eman2")

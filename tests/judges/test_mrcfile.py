@@ -10,7 +10,7 @@ import pytest
 import mrcz
 
 from ..builders import DATA, ramp
-from ..checks import assert_identical
+from ..checks import assert_identical, bits
 from .conftest import real_data
 
 pytestmark = pytest.mark.judge
@@ -122,3 +122,13 @@ def test_shipped_files_are_the_real_ones():
     shipped, real = digests(DATA), digests(real_data())
     assert {name: real.get(name) for name in shipped} == shipped
     assert set(real) - set(shipped) == {"HAADFscan.mrc", "20241021_00405_movie.mrc"}
+
+
+@pytest.mark.parametrize("dtype", ["i1", "f4"])
+def test_appended_frames_are_read(dtype, mrcfile, tmp_path):
+    image, path = ramp((4, 33, 40), dtype), str(tmp_path / "a.mrc")
+    for index, frame in enumerate(image):
+        mrcz.writeMRC(frame, path, idx=index, pixelsize=VOXEL)
+    answer, = mrcfile([{"do": "open", "path": path}])
+    assert bits(answer["array"]) == bits(image)
+    np.testing.assert_allclose(answer["voxel"], VOXEL, rtol=1e-6)

@@ -93,10 +93,11 @@ def test_memmap_of_slices(raw, slices):
     assert_identical([plain(item) for item in image], expected)
 
 
-def test_memmap_of_what_cannot_be_mapped(tmp_path):
-    mrcz.writeMRC(np.ones((2, 4, 4), "u1"), tmp_path / "four.mrc", dtype="uint4")
-    with pytest.raises((NotImplementedError, ValueError), match=r"mapped"):
-        mrcz.readMRC(tmp_path / "four.mrc", useMemmap=True)
+def test_uint4_cannot_be_mapped_but_is_given_lazily(tmp_path):
+    image = np.arange(32, dtype="u1").reshape(2, 4, 4) % 16
+    mrcz.writeMRC(image, tmp_path / "four.mrc", dtype="uint4")
+    lazy, _ = mrcz.readMRC(tmp_path / "four.mrc", useMemmap=True)
+    assert_identical(plain(lazy), image)
 
 
 # ---- writing

@@ -169,7 +169,7 @@ class TagParser:
         if little > 1:
             raise MRCFormatError("unknown byte order", path=self.filename,
                                  offset=self._position - 4, expected="0 or 1", found=little)
-        self._order: Order = "<" if little else ">"
+        self.order: Order = "<" if little else ">"
 
     def _check_end(self) -> None:
         """Report a file that was cut within its end mark of 8 zero bytes.
@@ -310,7 +310,7 @@ class TagParser:
         if isinstance(described, StringType) and described.size > LAZY_SIZE:
             return self._refer(ArrayType(BYTE, described.size))
         at = self._take(described.size, path)
-        return described.decode(self._window, at, self._order)
+        return described.decode(self._window, at, self.order)
 
     def discardTag(self) -> None:  # noqa: N802
         """Step over the rest of the entry at which the pass stands.
@@ -337,7 +337,7 @@ class TagParser:
             self._lost = True
         self._position = min(offset + described.size, self._size)
         try:
-            dtype = described.item.dtype(self._order)
+            dtype = described.item.dtype(self.order)
         except (ValueError, TypeError) as error:  # NumPy knows no items of 2 GiB
             raise self._error(MRCFormatError, f"an array of such items: {error}",
                               self._path) from error

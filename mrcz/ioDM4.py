@@ -39,6 +39,8 @@ class readDM4(TagParser):  # noqa: N801
         are `DMArray`, which stay in the file.
     version : int
         3 or 4.
+    order : str
+        ``'<'`` or ``'>'``: the byte order of the file's values.
     damage : list of MRCFormatError
         What was wrong with a file that was read with ``permissive=True``.
     f : None
@@ -71,7 +73,7 @@ class readDM4(TagParser):  # noqa: N801
     def __init__(self, filename: str | os.PathLike[str], verbose: bool = False, *,
                  flip: bool = True, permissive: bool = False) -> None:
         super().__init__(filename, verbose, permissive=permissive)
-        self.im: list[DMImage] = find_images(self.tags, order=self._order, flip=flip,
+        self.im: list[DMImage] = find_images(self.tags, order=self.order, flip=flip,
                                              permissive=permissive)
 
     def __repr__(self) -> str:

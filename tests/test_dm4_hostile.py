@@ -217,7 +217,7 @@ def use_permissively(tmp_path, data):
         assert error.offset < 26
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200), st.sampled_from([3, 4]), st.booleans())
 def test_any_bytes_after_a_good_start(tmp_path_factory, rest, version, little):
     head = whole(version, "<" if little else ">")[:16 if version == 3 else 20]
@@ -228,7 +228,7 @@ def test_any_bytes_after_a_good_start(tmp_path_factory, rest, version, little):
         use_permissively(tmp_path, head + rest)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_change_to_a_file(tmp_path_factory, data):
     content = bytearray(whole(data.draw(st.sampled_from([3, 4]))))

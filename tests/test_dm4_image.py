@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -246,8 +246,7 @@ def test_a_file_that_has_become_shorter(tmp_path):
             touch()
 
 
-@settings(max_examples=50, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(data=npst.arrays(st.sampled_from([np.dtype(d) for d in w.PIXELS.values()]),
                         npst.array_shapes(max_dims=4, max_side=7)),
        version=st.sampled_from([3, 4]), order=st.sampled_from("<>"))

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcz.dm_tags import LAZY_SIZE, DMArray, TagParser
@@ -231,23 +231,23 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
     lambda name: not name.startswith("[") and ":" not in name)
 
 
-def directories(children):
+def trees(names):
+    """Root directories, as dicts of (what is written, what is read)."""
     def as_dict(entries):
         return ({k: v[0] for k, v in entries.items()}, {k: v[1] for k, v in entries.items()})
 
     def as_list(entries):
         return [e[0] for e in entries], [e[1] for e in entries] or {}
 
-    return st.one_of(st.dictionaries(NAMES, children, max_size=5).map(as_dict),
-                     st.lists(children, max_size=5).map(as_list))
+    def directories(children):
+        return st.one_of(st.dictionaries(names, children, max_size=5).map(as_dict),
+                         st.lists(children, max_size=5).map(as_list))
+
+    return st.dictionaries(names, st.recursive(LEAVES, directories, max_leaves=20), max_size=6)
 
 
-TREES = st.dictionaries(NAMES, st.recursive(LEAVES, directories, max_leaves=20), max_size=6)
-
-
-@settings(max_examples=200, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(entries=TREES, version=st.sampled_from([3, 4]), order=st.sampled_from("<>"))
+@settings(max_examples=200)
+@given(entries=trees(NAMES), version=st.sampled_from([3, 4]), order=st.sampled_from("<>"))
 def test_any_tree_is_read_as_it_was_written(tmp_path, entries, version, order):
     tree = {name: pair[0] for name, pair in entries.items()}
     expected = {name: pair[1] for name, pair in entries.items()}

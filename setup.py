@@ -32,7 +32,7 @@ setup(
     package_dir={"mrcz": "mrcz", "mrcz.tests": "tests"},
     package_data={"mrcz": ["py.typed", "data/*"],
                   "mrcz.tests": ["data/*", "data/*/*"]},
-    install_requires=["numpy>=1.24", "blosc>=1.11", "python-rapidjson>=1.5"],
+    install_requires=["numpy>=1.24", "blosc>=1.11", "python-rapidjson>=1.5", "xxhash>=3.0"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["mrcz = mrcz.cli:main"]},
     classifiers=[

@@ -40,7 +40,11 @@ class _Trial(NamedTuple):
 
 
 def choose(
-    frames: Sequence[Pixels], frame_format: FrameFormat, wanted: tuple[str, ...]
+    frames: Sequence[Pixels],
+    frame_format: FrameFormat,
+    wanted: tuple[str, ...],
+    *,
+    may_store: bool = True,
 ) -> CodecOptions | None:
     """Return the best way to compress frames like these; None: not at all.
 
@@ -55,6 +59,8 @@ def choose(
         How they are stored; its options are the hint, and hold what is not to be chosen.
     wanted : tuple of str
         ``'compressor'``, ``'shuffle'`` or both.
+    may_store : bool
+        Whether an uncompressed file will do.
     """
     hint = frame_format.options
     assert hint is not None
@@ -71,7 +77,7 @@ def choose(
         return max(trials[1:], key=lambda trial: trial.ratio).options
     fast = [trial for trial in trials if trial.seconds <= _SLOWEST * baseline.seconds]
     best = max(trial.ratio for trial in fast)
-    if best < _WORTHWHILE:
+    if best < _WORTHWHILE and may_store:
         return None
     return min((trial for trial in fast if trial.ratio * _AS_GOOD >= best),
                key=lambda trial: trial.seconds).options

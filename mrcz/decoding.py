@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,23 +15,36 @@ from .codec import (
     CHUNK_HEADER_BYTES,
     BlockTable,
     ChunkHeader,
+    Cut,
     cut_chunk,
     decompress,
     parse_block_table,
     parse_chunk_header,
 )
+from .errors import MRCChecksumError
 from .frames import FrameTable
 from .header import Record
 from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, disk_to_memory
 from .sources import Source
+from .trailer import hash_of, hasher
 
 __all__ = ["PIECE_BYTES", "BufferPool", "FrameDecoder"]
 
 PIECE_BYTES = 4 << 20
 """Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
 
-Task = Callable[[], None]
+
+class _Part(NamedTuple):
+    """Stored bytes of a piece of a frame, for its checksum; `buffer` goes back to the pool."""
+
+    frame: int
+    data: memoryview
+    buffer: Pixels
+    is_last: bool
+
+
+Task = Callable[[], _Part | None]
 
 
 class BufferPool:
@@ -40,18 +54,27 @@ class BufferPool:
         self._free: list[Pixels] = []
         self._lock = threading.Lock()
 
-    @contextmanager
-    def borrow(self, nbytes: int) -> Iterator[Pixels]:
-        """Lend an array of `nbytes` bytes."""
+    def take(self, nbytes: int) -> Pixels:
+        """Return a buffer of at least `nbytes` bytes, until `give`."""
         with self._lock:
             buffer = self._free.pop() if self._free else None
         if buffer is None or buffer.nbytes < nbytes:
             buffer = np.empty(nbytes, np.uint8)
+        return buffer
+
+    def give(self, buffer: Pixels) -> None:
+        """Take back what `take` returned."""
+        with self._lock:
+            self._free.append(buffer)
+
+    @contextmanager
+    def borrow(self, nbytes: int) -> Iterator[Pixels]:
+        """Lend an array of `nbytes` bytes."""
+        buffer = self.take(nbytes)
         try:
             yield buffer[:nbytes]
         finally:
-            with self._lock:
-                self._free.append(buffer)
+            self.give(buffer)
 
 
 def address_of(array: Pixels) -> int:
@@ -70,12 +93,26 @@ class FrameDecoder:
         What its header says.
     table : FrameTable
         Where its frames lie.
+    checksums : sequence of int, optional
+        Of the chunks; those of whole frames are compared.
+    verify_parts : bool
+        Whether they are compared for parts of frames too, which means reading the whole.
     """
 
-    def __init__(self, source: Source, record: Record, table: FrameTable) -> None:
+    def __init__(
+        self,
+        source: Source,
+        record: Record,
+        table: FrameTable,
+        checksums: Sequence[int] | None = None,
+        *,
+        verify_parts: bool = False,
+    ) -> None:
         self._source = source
         self._record = record
         self._table = table
+        self._checksums = checksums
+        self._verify_parts = verify_parts
         self._pool = BufferPool()
         self._is_native = record.disk_dtype.isnative and not record.mode.converted
 
@@ -111,7 +148,10 @@ class FrameDecoder:
             run_ordered(tasks, _call, threads=threads)
             return
         with blosc_settings():
-            run_ordered(tasks, _call, threads=threads)
+            if self._checksums is None:
+                run_ordered(tasks, _call, threads=threads)
+            else:
+                run_ordered(tasks, _call, _Verifier(self).consume, threads=threads)
 
     # Planning: which task fills which part of the output.
 
@@ -146,6 +186,8 @@ class FrameDecoder:
     def _row_tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
         rows = max(1, PIECE_BYTES // self._record.row_bytes)
         for frame, target in zip(frames, out, strict=True):
+            if self._checksums is not None and len(target) == self._record.ny > rows:
+                yield partial(self._verify_chunk, frame)
             for start in range(0, len(target), rows):
                 yield partial(self._read_rows, frame, first_row + start,
                               target[start : start + rows])
@@ -168,9 +210,15 @@ class FrameDecoder:
             yield partial(self._decode_run, frame, 1, address, 0)
             return
         step = max(1, PIECE_BYTES // header.blocksize)
+        decode: Callable[..., _Part | None] = self._decode_blocks
+        if self._checksums is not None:
+            if (np.diff(table.starts) > 0).all():
+                decode = self._decode_and_keep
+            else:
+                yield partial(self._verify_chunk, frame)
         for first in range(0, header.block_count, step):
             last = min(first + step, header.block_count)
-            yield partial(self._decode_blocks, frame, header, table, first, last,
+            yield partial(decode, frame, header, table, first, last,
                           address + first * header.blocksize)
 
     # Work: what a task does.
@@ -188,6 +236,7 @@ class FrameDecoder:
                                             room=end - offset, path=path, offset=offset,
                                             frame=frame)
                 chunk = view[offset - start : end - start]
+                self._compare(frame, chunk)
                 decompress(chunk, header, address, path=path, offset=offset, frame=frame)
                 address += stride
 
@@ -196,17 +245,29 @@ class FrameDecoder:
         address: int,
     ) -> None:  # fmt: skip
         """Decompress the blocks ``first`` to ``last - 1`` of a frame."""
-        offset, _ = self._table.span(frame)
         cut = cut_chunk(header, table, first, last)
         with self._pool.borrow(cut.header.cbytes) as buffer:
-            view = buffer.data
-            position = len(cut.prefix)
-            view[:position] = cut.prefix
-            for start, stop in cut.ranges:
-                self._source.read_into(offset + start, view[position : position + stop - start])
-                position += stop - start
-            decompress(view, cut.header, address, path=self._record.path, offset=offset,
-                       frame=frame)
+            self._decode_cut(frame, cut, buffer.data, address)
+
+    def _decode_and_keep(
+        self, frame: int, header: ChunkHeader, table: BlockTable, first: int, last: int,
+        address: int,
+    ) -> _Part:  # fmt: skip
+        """Decompress blocks, and return their stored bytes for the checksum of the frame."""
+        cut = cut_chunk(header, table, first, last)
+        buffer = self._pool.take(cut.header.cbytes)
+        view = buffer.data[: cut.header.cbytes]
+        self._decode_cut(frame, cut, view, address)
+        return _Part(frame, view[len(cut.prefix) :], buffer, last == header.block_count)
+
+    def _decode_cut(self, frame: int, cut: Cut, view: memoryview, address: int) -> None:
+        offset, _ = self._table.span(frame)
+        position = len(cut.prefix)
+        view[:position] = cut.prefix
+        for start, stop in cut.ranges:
+            self._source.read_into(offset + start, view[position : position + stop - start])
+            position += stop - start
+        decompress(view, cut.header, address, path=self._record.path, offset=offset, frame=frame)
 
     def _read_rows(self, frame: int, first: int, out: Pixels) -> None:
         """Fill `out`, (rows, nx), from row `first` on, converting as needed."""
@@ -216,6 +277,10 @@ class FrameDecoder:
         if self._record.compressor is None:
             self._read_stored(offset + start, stop - start, out)
             return
+        if self._checksums is not None and (
+            self._verify_parts or (first == 0 and len(out) == self._record.ny)
+        ):
+            self._verify_chunk(frame)
         header, table = self._chunk(frame)
         if header.is_memcpy:
             self._read_stored(offset + CHUNK_HEADER_BYTES + start, stop - start, out)
@@ -254,5 +319,64 @@ class FrameDecoder:
         return header, parse_block_table(header, prefix, path=path, offset=offset, frame=frame)
 
 
-def _call(task: Task) -> None:
-    task()
+    # Verification.
+
+    def prefix_hasher(self, frame: int) -> Any:
+        """Return a hasher of a chunk's header and table of blocks."""
+        header, _ = self._chunk(frame)
+        offset, _ = self._table.span(frame)
+        return hasher(self._source.read(offset, header.prefix_bytes))
+
+    def compare_digest(self, frame: int, digest: int) -> None:
+        """Compare a chunk's checksum with the one in the trailer.
+
+        Raises
+        ------
+        MRCChecksumError
+            If they differ.
+        """
+        assert self._checksums is not None
+        if digest != self._checksums[frame]:
+            raise MRCChecksumError(f"frame {frame} is not what was written",
+                                   path=self._record.path, offset=self._table.span(frame)[0],
+                                   expected=f"checksum {self._checksums[frame]:016x}",
+                                   found=f"{digest:016x}")
+
+    def release(self, part: _Part) -> None:
+        """Give a part's buffer back."""
+        self._pool.give(part.buffer)
+
+    def _compare(self, frame: int, chunk: memoryview) -> None:
+        if self._checksums is not None:
+            self.compare_digest(frame, hash_of(chunk))
+
+    def _verify_chunk(self, frame: int) -> None:
+        """Read a chunk for its checksum alone."""
+        start, stop = self._table.span(frame)
+        with self._pool.borrow(stop - start) as buffer:
+            self._source.read_into(start, buffer.data)
+            self._compare(frame, buffer.data)
+
+
+class _Verifier:
+    """Makes the checksums of frames from their parts, which come in order."""
+
+    def __init__(self, decoder: FrameDecoder) -> None:
+        self._decoder = decoder
+        self._digest: Any = None
+
+    def consume(self, part: _Part | None) -> None:
+        """Take the next part; None for work that has verified itself."""
+        if part is None:
+            return
+        if self._digest is None:
+            self._digest = self._decoder.prefix_hasher(part.frame)
+        self._digest.update(part.data)
+        self._decoder.release(part)
+        if part.is_last:
+            digest, self._digest = self._digest.intdigest(), None
+            self._decoder.compare_digest(part.frame, digest)
+
+
+def _call(task: Task) -> _Part | None:
+    return task()

@@ -26,6 +26,7 @@ from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, cast_into, pack_nibbles
 from .sinks import Sink
 from .statistics import Statistics, measure
+from .trailer import hash_of, hasher
 
 __all__ = ["FrameEncoder", "FrameFormat"]
 
@@ -98,6 +99,8 @@ class FrameEncoder:
         How many take part.
     exact : bool
         Whether the statistics are of all frames and with RMS, or of the first.
+    checksum : bool
+        Whether to gather the chunks' checksums.
 
     Attributes
     ----------
@@ -105,12 +108,21 @@ class FrameEncoder:
         Byte offset behind the last frame.
     lengths : list of int
         Stored bytes of each frame.
+    checksums : list of int
+        Of each chunk, where they were asked for.
     statistics : Statistics
         So far.
     """
 
     def __init__(
-        self, sink: Sink, offset: int, frame_format: FrameFormat, *, threads: int, exact: bool
+        self,
+        sink: Sink,
+        offset: int,
+        frame_format: FrameFormat,
+        *,
+        threads: int,
+        exact: bool,
+        checksum: bool = False,
     ) -> None:
         if frame_format.options and frame_format.frame_bytes > MAX_CHUNK_BYTES - MAX_OVERHEAD:
             raise ValueError(
@@ -119,16 +131,19 @@ class FrameEncoder:
             )
         self.end = offset
         self.lengths: list[int] = []
+        self.checksums: list[int] = []
         self.statistics = Statistics(squares=0.0 if exact else None)
         self._sink = sink
         self._format = frame_format
         self._threads = threads
         self._exact = exact
+        self._checksum = checksum
         self._pool = BufferPool()
         self._frames: Sequence[Pixels] = ()
         self._number = 0  # of frames[0] in the file
         self._headers: list[ChunkHeader] = []  # of the pieces of the frame under way
         self._starts: list[Pixels] = []
+        self._payloads: list[memoryview] = []  # kept for the checksum alone
 
     def write(self, frames: Sequence[Pixels]) -> None:
         """Append frames.
@@ -240,24 +255,30 @@ class FrameEncoder:
     def _append(self, piece: _Piece) -> None:
         self.statistics += piece.statistics
         if piece.span.stop - piece.span.start == self._format.frame_bytes:
-            self._write_chunks(piece.chunks)
+            self.write_chunks(piece.chunks)
         else:
             self._write_piece(piece.span, piece.chunks[0])
 
-    def _write_chunks(self, chunks: list[bytes]) -> None:
+    def write_chunks(self, chunks: Sequence[bytes]) -> None:
+        """Append frames that are chunks already; nothing is added to the statistics."""
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._sink.write_at(self.end, data)
         self.end += len(data)
         self.lengths += map(len, chunks)
+        if self._checksum:
+            self.checksums += map(hash_of, chunks)
 
     def _write_piece(self, span: _Span, chunk: bytes) -> None:
         """Write a piece's blocks; its frame's header and table follow with the last one."""
         header = read_chunk_header(chunk)
         if span.start == 0:
-            self._headers, self._starts = [], []
+            self._headers, self._starts, self._payloads = [], [], []
         whole = header._replace(nbytes=self._format.frame_bytes)
         position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
-        self._sink.write_at(self.end + position, memoryview(chunk)[header.prefix_bytes :])
+        payload = memoryview(chunk)[header.prefix_bytes :]
+        self._sink.write_at(self.end + position, payload)
+        if self._checksum:
+            self._payloads.append(payload)
         if not header.is_memcpy:
             starts = np.frombuffer(chunk, "<i4", header.block_count, CHUNK_HEADER_BYTES)
             self._starts.append(starts + (position - header.prefix_bytes))
@@ -270,10 +291,16 @@ class FrameEncoder:
         if joined is None or joined.cbytes > self._format.frame_bytes + MAX_OVERHEAD:
             # Some pieces compress, some don't: blosc has to see the frame as a whole.
             span = _Span(frame, frame + 1, 0, self._format.frame_bytes)
-            self._write_chunks(self._compress(span).chunks)
+            self.write_chunks(self._compress(span).chunks)
             return
         table = b"".join(starts.astype("<i4").tobytes() for starts in self._starts)
-        self._sink.write_at(self.end, joined.pack() + table)
+        prefix = joined.pack() + table
+        self._sink.write_at(self.end, prefix)
+        if self._checksum:
+            digest = hasher(prefix)
+            for payload in self._payloads:
+                digest.update(payload)
+            self.checksums.append(digest.intdigest())
         self.end += joined.cbytes
         self.lengths.append(joined.cbytes)
 

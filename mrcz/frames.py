@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import threading
 from array import array
+from collections.abc import Sequence
+from itertools import accumulate
 
 from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chunk_header
 from .errors import MRCFormatError, MRCTruncatedError
@@ -31,6 +33,8 @@ class FrameTable:
         The file.
     record : Record
         What its header says.
+    lengths : sequence of int, optional
+        Of the chunks, where an index has them.
 
     Raises
     ------
@@ -40,7 +44,9 @@ class FrameTable:
         If its frames are too large to be chunks.
     """
 
-    def __init__(self, source: Source, record: Record) -> None:
+    def __init__(
+        self, source: Source, record: Record, lengths: Sequence[int] | None = None
+    ) -> None:
         self._source = source
         self._record = record
         self._lock = threading.Lock()
@@ -63,6 +69,8 @@ class FrameTable:
                                     offset=source.size,
                                     expected=f"{record.nz} chunks of at least 16 bytes",
                                     found=f"{max(0, source.size - record.data_offset)} bytes")
+        if lengths is not None:
+            self._edges = array("q", accumulate(lengths, initial=record.data_offset))
 
     def __len__(self) -> int:
         return self._record.nz

@@ -87,6 +87,7 @@ def readMRC(  # noqa: N802
     slices: int | None = None,
     *,
     out: Pixels | None = None,
+    verify: bool | None = None,
 ) -> tuple[Any, HeaderDict]:
     r"""Read an MRC or MRCZ file.
 
@@ -112,6 +113,8 @@ def readMRC(  # noqa: N802
         Slices an item of the returned list, 0 for one array; None: what the file says.
     out : ndarray, optional
         Array of the frames' shape and dtype to read into; it is what is returned.
+    verify : bool, optional
+        False: don't compare the checksums that a file may have.
 
     Returns
     -------
@@ -129,7 +132,8 @@ def readMRC(  # noqa: N802
     OSError
         If the file can't be read.
     MRCFormatError
-        If it is malformed, `MRCTruncatedError` if it ends early.
+        If it is malformed, `MRCTruncatedError` if it ends early, `MRCChecksumError` if a
+        frame is not what was written.
     FrameIndexError
         If it has no frame `idx`; an IndexError and a ValueError.
     ValueError, TypeError
@@ -147,14 +151,17 @@ def readMRC(  # noqa: N802
     """
     if useMemmap and out is not None:
         raise ValueError("out and useMemmap=True exclude each other")
-    with MRCReader(MRCfilename, endian=endian, convention=fileConvention) as reader:
+    with MRCReader(
+        MRCfilename, endian=endian, convention=fileConvention, verify=verify
+    ) as reader:
         header = reader.header(pixelunits)
         per_item = reader.slices(slices)
         frames = _frames_asked(idx, reader)
         if useMemmap:
             if not _can_map(reader, MRCfilename):
                 stack = Stack(MRCfilename, endian=endian, pixelunits=pixelunits,
-                              fileConvention=fileConvention, n_threads=n_threads)
+                              fileConvention=fileConvention, n_threads=n_threads,
+                              verify=verify)
                 return (stack if idx is None else stack[_key(idx, frames)]), header
             image = _map(reader, MRCfilename)[frames.start : frames.stop]
         else:
@@ -265,6 +272,7 @@ def writeMRC(  # noqa: N802
     shuffle: str | None = None,
     blocksize: int | None = None,
     fsync: bool = False,
+    checksum: bool = False,
 ) -> None:
     r"""Write an MRC file, or with a `compressor` an MRCZ file.
 
@@ -309,6 +317,9 @@ def writeMRC(  # noqa: N802
         Filter before compression; None: bitshuffle, as the specification says.
     blocksize : int, optional
         Bytes a block; None: what suits the codec.
+    checksum : bool
+        Add a trailer with an index and a checksum a frame, which readers compare; other
+        programs ignore it.
     fsync : bool
         Whether to return only when the file is on the disk, not in a cache.
 
@@ -332,7 +343,7 @@ def writeMRC(  # noqa: N802
         meta=meta, endian=endian, pixelsize=pixelsize, pixelunits=pixelunits, voltage=voltage,
         C3=C3, gain=gain, compressor=compressor, clevel=clevel, n_threads=n_threads,
         quickStats=quickStats, backend=backend, shuffle=shuffle, blocksize=blocksize,
-        fsync=fsync,
+        fsync=fsync, checksum=checksum,
     )  # fmt: skip
     container = contain(input_image)
     if idx is not None or shape is not None:

@@ -10,6 +10,7 @@ from . import metadata
 from .codec import CodecOptions, parse_options
 from .header import byteorder_of
 from .parallel import threads_of
+from .trailer import require_hash
 from .units import parse_pixelsize
 
 __all__ = ["AUTO", "WriteOptions", "parse_write_options"]
@@ -44,6 +45,8 @@ class WriteOptions:
         Whether statistics are of all frames, with RMS, or of the first.
     fsync : bool
         Whether to wait until the file is on the disk.
+    checksum : bool
+        Whether the file gets a trailer.
     """
 
     metadata: bytes
@@ -57,6 +60,7 @@ class WriteOptions:
     threads: int
     exact: bool
     fsync: bool
+    checksum: bool
 
 
 def parse_write_options(
@@ -76,6 +80,7 @@ def parse_write_options(
     shuffle: str | None = None,
     blocksize: int | None = None,
     fsync: bool = False,
+    checksum: bool = False,
 ) -> WriteOptions:
     """Check the arguments that `writeMRC` and `create` share; see there.
 
@@ -99,6 +104,10 @@ def parse_write_options(
         )
     elif backend is not None or shuffle is not None or blocksize is not None:
         raise ValueError("backend, shuffle and blocksize need a compressor")
+    if checksum:
+        if compressor is None:
+            raise ValueError("checksum=True needs a compressor")
+        require_hash()
     return WriteOptions(
         metadata=metadata.encode(meta),
         byteorder=byteorder_of(endian),
@@ -112,6 +121,7 @@ def parse_write_options(
         threads=threads_of(n_threads),
         exact=not quickStats,
         fsync=bool(fsync),
+        checksum=bool(checksum),
     )
 
 

@@ -20,6 +20,7 @@ from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .pixels import Pixels, memory_dtype
 from .sources import Source, open_source
+from .trailer import Trailer, find_trailer, hash_of
 
 __all__ = ["MRCReader"]
 
@@ -37,6 +38,9 @@ class MRCReader:
         Byte order to assume where the file doesn't tell.
     convention : str
         Numbering of modes: ``'ccpem'`` or ``'eman2'``.
+    verify : bool, optional
+        Whether checksums, where the file has them, are compared: None for whole frames,
+        True for parts of frames too, False never.
 
     Attributes
     ----------
@@ -61,6 +65,7 @@ class MRCReader:
         *,
         endian: str = "le",
         convention: str = "ccpem",
+        verify: bool | None = None,
     ) -> None:
         self.source: Source = open_source(file)
         try:
@@ -68,7 +73,9 @@ class MRCReader:
         except BaseException:
             self.source.close()
             raise
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._verify = verify
+        self._trailer: Trailer | None = None
         self._decoder: FrameDecoder | None = None
         self._table: FrameTable | None = None
 
@@ -153,8 +160,16 @@ class MRCReader:
         """Where the frames lie."""
         with self._lock:
             if self._table is None:
-                self._table = FrameTable(self.source, self.record)
+                self._trailer = find_trailer(self.source, self.record)
+                lengths = None if self._trailer is None else self._trailer.lengths
+                self._table = FrameTable(self.source, self.record, lengths)
             return self._table
+
+    @property
+    def trailer(self) -> Trailer | None:
+        """Index and checksums, where the file has them and they are sound."""
+        self.table  # noqa: B018  (finds it)
+        return self._trailer
 
     @property
     def decoder(self) -> FrameDecoder:
@@ -162,8 +177,19 @@ class MRCReader:
         table = self.table
         with self._lock:
             if self._decoder is None:
-                self._decoder = FrameDecoder(self.source, self.record, table)
+                checksums = None
+                if self._trailer is not None and self._verify is not False:
+                    self._check_head(self._trailer)
+                    checksums = self._trailer.checksums
+                self._decoder = FrameDecoder(self.source, self.record, table, checksums,
+                                             verify_parts=bool(self._verify))
             return self._decoder
+
+    def _check_head(self, trailer: Trailer) -> None:
+        head = self.source.read(0, self.record.data_offset)
+        if hash_of(head) != trailer.head_checksum:
+            logger.warning("%s: the header or the metadata have changed since their checksum "
+                           "was written", self.record.path)
 
     def read(
         self,

@@ -40,6 +40,9 @@ class Stack:
         As in `readMRC`.
     cache_bytes : int
         Decoded frames and rows that are kept for the next access; 0: none.
+    verify : bool, optional
+        Whether checksums, where the file has them, are compared: None for whole frames,
+        True for parts of frames too, False never.
 
     Attributes
     ----------
@@ -56,12 +59,15 @@ class Stack:
         fileConvention: str = "ccpem",  # noqa: N803
         n_threads: int | None = None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        verify: bool | None = None,
     ) -> None:
         self._is_path = isinstance(file, (str, os.PathLike))
         if isinstance(file, (str, os.PathLike)) and "://" not in os.fspath(file):
             file = os.path.abspath(file)
         self._file = file
-        self._options = {"endian": endian, "convention": fileConvention}
+        self._options: dict[str, Any] = {
+            "endian": endian, "convention": fileConvention, "verify": verify,
+        }  # fmt: skip
         self._pixelunits = pixelunits
         self._n_threads = n_threads
         self._cache = _Cache(cache_bytes)
@@ -84,7 +90,7 @@ class Stack:
         self.__init__(  # type: ignore[misc]
             state["file"], endian=state["options"]["endian"], pixelunits=state["pixelunits"],
             fileConvention=state["options"]["convention"], n_threads=state["n_threads"],
-            cache_bytes=state["cache_bytes"],
+            cache_bytes=state["cache_bytes"], verify=state["options"]["verify"],
         )  # fmt: skip
         if self._identity != state["identity"]:
             self.close()
@@ -298,6 +304,7 @@ def open(
     fileConvention: str = "ccpem",  # noqa: N803
     n_threads: int | None = None,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
+    verify: bool | None = None,
 ) -> Stack:
     r"""Open a file as a lazy array.
 
@@ -309,6 +316,9 @@ def open(
         As in `readMRC`.
     cache_bytes : int
         Decoded rows and frames that are kept for the next access; 0: none.
+    verify : bool, optional
+        Whether checksums, where the file has them, are compared: None for whole frames,
+        True for parts of frames too, False never.
 
     Returns
     -------
@@ -333,4 +343,4 @@ def open(
     ((3, 4, 5), array([30, 35], dtype=int16))
     """
     return Stack(path, endian=endian, pixelunits=pixelunits, fileConvention=fileConvention,
-                 n_threads=n_threads, cache_bytes=cache_bytes)
+                 n_threads=n_threads, cache_bytes=cache_bytes, verify=verify)

@@ -22,6 +22,7 @@ from .reader import MRCReader
 from .sinks import AtomicFile, InPlaceFile
 from .sources import FileSource
 from .statistics import Statistics
+from .trailer import make_trailer
 from .writer import StackWriter
 
 __all__ = ["write_frames"]
@@ -157,7 +158,8 @@ class _Update:
         record, mode = self.record, self.record.mode
         frame_format = FrameFormat(mode, record.ny, record.nx, record.byteorder, codec)
         return FrameEncoder(sink, offset, frame_format, threads=self.options.threads,
-                            exact=self.options.exact)
+                            exact=self.options.exact,
+                            checksum=codec is not None and self.reader.trailer is not None)
 
     def _encode(self, encoder: FrameEncoder) -> None:
         for slab in self.container.slabs():
@@ -196,12 +198,16 @@ class _Update:
             record.data_offset < start <= self.reader.source.size
         ):
             start = self.reader.table.end  # others don't always fill packed_bytes
+        trailer = self.reader.trailer
         sink = InPlaceFile(record.path)
         try:
             encoder = self._encoder(sink, start, self._codec())
             self._encode(encoder)
-            sink.truncate(encoder.end)
-            self._finish(sink, record.nz + len(encoder.lengths), None,
+            checksums = None
+            if trailer is not None:
+                lengths = [*trailer.lengths, *encoder.lengths]
+                checksums = (lengths, [*trailer.checksums, *encoder.checksums])
+            self._finish(sink, record.nz + len(encoder.lengths), None, checksums,
                          packed_bytes=encoder.end - record.data_offset)
         finally:
             sink.abort()
@@ -218,17 +224,27 @@ class _Update:
             self._encode(encoder)
             sink.copy_from(source.descriptor, stop, table.end, encoder.end)
             end = encoder.end + table.end - stop
+            checksums, trailer = None, self.reader.trailer
+            if trailer is not None:
+                lengths = [*trailer.lengths[:first], *encoder.lengths, *trailer.lengths[last:]]
+                checksums = (lengths, [*trailer.checksums[:first], *encoder.checksums,
+                                       *trailer.checksums[last:]])
             self._finish(sink, max(record.nz, first + len(encoder.lengths)),
-                         encoder.statistics if first == 0 else None,
+                         encoder.statistics if first == 0 else None, checksums,
                          packed_bytes=end - record.data_offset)
             sink.commit()
         finally:
             sink.abort()
 
     def _finish(
-        self, sink: Any, nz: int, statistics: Statistics | None, **changes: Any
+        self,
+        sink: Any,
+        nz: int,
+        statistics: Statistics | None,
+        checksums: tuple[list[int], list[int]] | None = None,
+        **changes: Any,
     ) -> None:
-        """Write the header, last of all."""
+        """Write the trailer, if there was one, and the header, last of all."""
         record = self.record
         if nz != record.nz:
             changes["nz"] = nz
@@ -249,9 +265,17 @@ class _Update:
             changes.update(dmin=statistics.minimum, dmax=statistics.maximum,
                            dmean=statistics.mean,
                            rms=statistics.rms if self.container.shape[0] == nz else -1.0)
+        old = self.reader.source.read(0, HEADER_BYTES)
+        head = amend(old, record.byteorder, **changes)
+        if "packed_bytes" in changes:
+            end = record.data_offset + changes["packed_bytes"]
+            trailer = b""
+            if checksums is not None:
+                trailer = make_trailer(record.data_offset, *checksums, head + self.reader.extended)
+            sink.write_at(end, trailer)
+            sink.truncate(end + len(trailer))
         if self.options.fsync:
             sink.sync()
-        head = self.reader.source.read(0, HEADER_BYTES)
-        sink.write_at(0, amend(head, record.byteorder, **changes))
+        sink.write_at(0, head)
         if self.options.fsync:
             sink.sync()

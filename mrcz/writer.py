@@ -15,6 +15,7 @@ from .modes import Mode
 from .options import WriteOptions, parse_write_options
 from .pixels import Pixels, writable_mode
 from .sinks import Sink, open_sink
+from .trailer import make_trailer
 
 __all__ = ["StackWriter", "create"]
 
@@ -134,8 +135,8 @@ class StackWriter:
         if self._options.auto:
             from .auto import choose
 
-            self._format = replace(self._format, options=choose(frames, self._format,
-                                                                self._options.auto))
+            self._format = replace(self._format, options=choose(
+                frames, self._format, self._options.auto, may_store=not self._options.checksum))
         if self._options.metadata:
             self._sink.write_at(HEADER_BYTES, self._options.metadata)
         return FrameEncoder(
@@ -144,6 +145,7 @@ class StackWriter:
             self._format,
             threads=self._options.threads,
             exact=self._options.exact,
+            checksum=self._options.checksum,
         )
 
     def flush(self) -> None:
@@ -194,7 +196,12 @@ class StackWriter:
             rms=statistics.rms,
             packed_bytes=0 if codec is None else sum(encoder.lengths),
         )
-        self._sink.write_at(0, fields.pack())
+        head = fields.pack()
+        if self._options.checksum:
+            start = HEADER_BYTES + len(self._options.metadata)
+            self._sink.write_at(encoder.end, make_trailer(
+                start, encoder.lengths, encoder.checksums, head + self._options.metadata))
+        self._sink.write_at(0, head)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -241,7 +248,7 @@ def create(
     **options
         ``meta``, ``endian``, ``pixelsize``, ``pixelunits``, ``voltage`` (kV), ``C3`` (mm),
         ``gain`` (counts/e-), ``compressor``, ``clevel``, ``n_threads``, ``quickStats``,
-        ``backend``, ``shuffle``, ``blocksize``, ``fsync`` as in `writeMRC`.
+        ``backend``, ``shuffle``, ``blocksize``, ``fsync``, ``checksum`` as in `writeMRC`.
 
     Returns
     -------

@@ -1,0 +1,190 @@
+"""The optional trailer behind the last chunk: an index of the frames and their checksums.
+
+Little-endian, directly behind the chunks (at data offset + packed bytes)::
+
+    0       8 bytes  magic "MRCZTRLR"
+    8       u32      version of this layout: 1
+    12      u32      bytes of an entry: 24
+    16      u64      number of frames n
+    24      u64      checksum of all bytes before the first chunk: record and metadata
+    32      n entries of u64 offset, u64 length, u64 checksum of the chunk's bytes
+    32+24n  u64      checksum of the trailer's bytes before this word
+    40+24n  8 bytes  magic "MRCZTEND"
+
+Checksums are XXH3-64 with seed 0. Readers that don't know the trailer ignore it, since
+nothing points at it: packed bytes counts the chunks alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from .errors import MissingCodecError, MRCChecksumError, MRCError, MRCFormatError
+from .header import Record
+from .sources import Source
+
+__all__ = ["Trailer", "can_hash", "find_trailer", "hash_of", "hasher", "read_trailer"]
+
+logger = logging.getLogger("mrcz")
+
+MAGIC, END_MAGIC = b"MRCZTRLR", b"MRCZTEND"
+VERSION = 1
+_HEAD = struct.Struct("<8sIIQQ")
+_TAIL = struct.Struct("<Q8s")
+_ENTRY = np.dtype([("offset", "<u8"), ("length", "<u8"), ("checksum", "<u8")])
+
+
+@lru_cache(maxsize=1)
+def _xxhash() -> Any:
+    try:
+        return importlib.import_module("xxhash")
+    except ImportError:
+        return None
+
+
+def can_hash() -> bool:
+    """Return whether the package for checksums is installed."""
+    return _xxhash() is not None
+
+
+def require_hash() -> None:
+    """Check that checksums can be made.
+
+    Raises
+    ------
+    MissingCodecError
+        Without the package xxhash.
+    """
+    if not can_hash():
+        raise MissingCodecError("checksum=True needs the package 'xxhash': pip install xxhash")
+
+
+def hasher(data: Any = b"") -> Any:
+    """Return an object with ``update`` and ``intdigest``."""
+    return _xxhash().xxh3_64(data)
+
+
+def hash_of(data: Any) -> int:
+    """Return the checksum of a buffer."""
+    return int(_xxhash().xxh3_64_intdigest(data))
+
+
+@dataclass(frozen=True)
+class Trailer:
+    """Index and checksums of a file.
+
+    Attributes
+    ----------
+    offsets, lengths : sequence of int
+        Of the chunks, in bytes.
+    checksums : sequence of int
+        Of their bytes.
+    head_checksum : int
+        Of everything before the first chunk.
+    """
+
+    offsets: Sequence[int]
+    lengths: Sequence[int]
+    checksums: Sequence[int]
+    head_checksum: int
+
+    def pack(self) -> bytes:
+        """Return the trailer's bytes."""
+        entries = np.empty(len(self.lengths), _ENTRY)
+        entries["offset"] = self.offsets
+        entries["length"] = self.lengths
+        entries["checksum"] = np.array(self.checksums, np.uint64)
+        body = _HEAD.pack(MAGIC, VERSION, _ENTRY.itemsize, len(entries), self.head_checksum)
+        body += entries.tobytes()
+        return body + _TAIL.pack(hash_of(body), END_MAGIC)
+
+
+def make_trailer(start: int, lengths: Sequence[int], checksums: Sequence[int],
+                 head: bytes) -> bytes:  # fmt: skip
+    """Return the trailer of chunks that lie one behind the other.
+
+    Parameters
+    ----------
+    start : int
+        Offset of the first chunk.
+    lengths, checksums : sequence of int
+        Of the chunks.
+    head : bytes
+        Everything before the first chunk.
+    """
+    ends = start + np.cumsum(np.array(lengths, np.int64))
+    return Trailer((ends - lengths).tolist(), lengths, checksums, hash_of(head)).pack()
+
+
+def trailer_bytes(count: int) -> int:
+    """Return the length of the trailer of `count` frames."""
+    return _HEAD.size + count * _ENTRY.itemsize + _TAIL.size
+
+
+def read_trailer(source: Source, start: int, *, path: str) -> Trailer:
+    """Return the trailer at `start`.
+
+    Raises
+    ------
+    MRCFormatError
+        If there is none, or it is of a later version.
+    MRCChecksumError
+        If it is damaged.
+    MRCTruncatedError
+        If it is cut.
+    """
+    head = source.read(start, _HEAD.size)
+    magic, version, entry, count, head_checksum = _HEAD.unpack(head)
+    if magic != MAGIC or version != VERSION or entry != _ENTRY.itemsize:
+        raise MRCFormatError("no trailer of a known version", path=path, offset=start)
+    if not source.holds(start + trailer_bytes(count)):
+        raise MRCChecksumError("the trailer is cut", path=path, offset=start,
+                               expected=f"{trailer_bytes(count)} bytes")
+    body = head + source.read(start + _HEAD.size, count * _ENTRY.itemsize)
+    checksum, end = _TAIL.unpack(source.read(start + len(body), _TAIL.size))
+    if end != END_MAGIC or checksum != hash_of(body):
+        raise MRCChecksumError("the trailer is damaged", path=path, offset=start)
+    entries = np.frombuffer(body, _ENTRY, count, _HEAD.size)
+    return Trailer(entries["offset"].tolist(), entries["length"].tolist(),
+                   entries["checksum"].tolist(), head_checksum)
+
+
+def find_trailer(source: Source, record: Record) -> Trailer | None:
+    """Return a file's trailer; None without one, or (logged) with one that is no use."""
+    start = record.data_offset + record.fields["packed_bytes"]
+    if record.compressor is None or not record.data_offset < start:
+        return None
+    if not source.holds(start + _HEAD.size) or source.read(start, len(MAGIC)) != MAGIC:
+        return None
+    if not can_hash():
+        logger.warning("%s has checksums that can't be verified without the package 'xxhash'",
+                       record.path)
+        return None
+    try:
+        trailer = read_trailer(source, start, path=record.path)
+        _check_index(trailer, record, start)
+    except MRCError as error:
+        logger.warning("%s: its checksums are not used: %s", record.path, error)
+        return None
+    return trailer
+
+
+def _check_index(trailer: Trailer, record: Record, end: int) -> None:
+    """Check that the index describes chunks that lie one behind the other."""
+    position = record.data_offset
+    for offset, length in zip(trailer.offsets, trailer.lengths, strict=True):
+        if offset != position:
+            break
+        position += length
+    if position != end or len(trailer.offsets) != record.nz:
+        raise MRCFormatError("the trailer's index contradicts the header", path=record.path,
+                             offset=end, expected=f"{record.nz} chunks up to byte {end}",
+                             found=f"{len(trailer.offsets)} up to byte {position}")

@@ -10,6 +10,7 @@ from .errors import (
     MRCFormatError,
     MRCTruncatedError,
 )
+from .integrity import repair, verify
 from .ioMRC import (
     BLOSC2_PRESENT,
     BLOSC_PRESENT,
@@ -66,9 +67,11 @@ __all__ = [
     "readMRCHeader",
     "read_mrc",
     "read_mrc_header",
+    "repair",
     "setDefaultThreads",
     "set_default_threads",
     "test",
+    "verify",
     "writeMRC",
     "writeMRCHeader",
     "write_mrc",

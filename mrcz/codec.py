@@ -160,7 +160,7 @@ def parse_chunk_header(
         problem, expected, found = "block table", f"within {cbytes} bytes", header.prefix_bytes
     else:
         return header
-    kind = MRCTruncatedError if cbytes > room else MRCFormatError
+    kind = MRCTruncatedError if expected.startswith("at most") else MRCFormatError
     raise kind(f"frame {frame} is not a valid blosc chunk: bad {problem}",
                          path=path, offset=offset, expected=expected, found=found)
 

@@ -232,11 +232,10 @@ class FrameDecoder:
             self._source.read_into(start, view)
             for frame in range(first, first + count):
                 offset, end = self._table.span(frame)
-                header = parse_chunk_header(view, offset - start, nbytes=nbytes,
-                                            room=end - offset, path=path, offset=offset,
-                                            frame=frame)
                 chunk = view[offset - start : end - start]
                 self._compare(frame, chunk)
+                header = parse_chunk_header(chunk, 0, nbytes=nbytes, room=end - offset,
+                                            path=path, offset=offset, frame=frame)
                 decompress(chunk, header, address, path=path, offset=offset, frame=frame)
                 address += stride
 

@@ -240,19 +240,19 @@ class _Table:
         return b"%b%d" % (_MARK, len(self.quoted) - 1)
 
     def parse(self) -> dict[str, np.ndarray]:
-        if not self.body.strip():
+        begin = re.search(rb"\S", self.body)
+        if begin is None:
             return {name: np.empty(0, object if is_text_column(name) else np.float64)
                     for name in self.names}
         second = self.body.find(b"\nloop_")
         if second >= 0 and self.body[second:_line_end(self.body, second + 1)].split() == [b"loop_"]:
             raise self.text.error("a second loop_ in one block", self.begin)
-        first = self.body.lstrip().split(b"\n", 1)[0].split()
+        first = self.body[begin.start() : _line_end(self.body, begin.start())].split()
         if len(first) != len(self.names):
             raise self._ragged()
-        texts = [i for i, name in enumerate(self.names) if is_text_column(name)]
-        frame = self._read(dtype=dict.fromkeys(texts, str),
-                           na_values={i: [] if i in texts else _NAN_TEXTS
-                                      for i in range(len(self.names))})
+        # Asking for text here would take half as long again; see _column for text of digits.
+        frame = self._read(na_values={i: [] if is_text_column(name) else _NAN_TEXTS
+                                      for i, name in enumerate(self.names)})
         # A short row always lacks its last value, and pandas makes that an empty text.
         last = frame.iloc[:, -1]
         if last.dtype.kind not in "iufb" and (last == "").any():
@@ -284,14 +284,11 @@ class _Table:
     def _column(self, frame: pd.DataFrame, i: int, first: str) -> np.ndarray:
         column = frame.iloc[:, i]
         kind = column.dtype.kind
-        if kind in "iu" and not _INTEGER.fullmatch(first):
-            return self._text(i)  # 007 is a name
-        if kind in "iuf":
+        number = kind == "f" or (kind in "iu" and _INTEGER.fullmatch(first))  # 007 is a name
+        if number and not is_text_column(self.names[i]):
             return np.array(column.to_numpy())  # own, writable memory
-        if is_text_column(self.names[i]):
-            return self._unmark(column)
         # STAR knows no booleans; NaN in text was the text nan; the rest are huge integers.
-        if kind == "b" or column.isna().any() or not isinstance(column.iloc[0], str):
+        if kind in "iufb" or column.isna().any() or not isinstance(column.iloc[0], str):
             return self._text(i)
         return self._unmark(column)
 

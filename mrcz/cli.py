@@ -1,0 +1,111 @@
+"""The ``mrcz`` command: its arguments, its errors and its exit codes.
+
+Each subcommand is a module of `mrcz.commands` with ``add_parser`` and ``run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from .__version__ import __version__
+from .commands import COMMANDS
+from .commands.console import UsageError, complain
+from .errors import MRCError
+
+__all__ = ["build_parser", "main"]
+
+OK, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
+
+EPILOG = """\
+examples:
+  mrcz info movie.mrc                     what a file holds
+  mrcz compress raw/ -o archive/          every MRC file below raw/
+  mrcz compress --delete-original *.mrc   in place, originals removed once verified
+  mrcz decompress archive/movie.mrcz      the original back, byte for byte
+
+Exit codes: 0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted.
+"mrcz COMMAND --help" shows the options of a command.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="mrcz",
+        description="Compress, inspect and convert MRC files of electron microscopy.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mrcz {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = command.add_parser(subparsers)
+        subparser.set_defaults(run=command.run)
+        subparser.add_argument("-q", "--quiet", action="store_true",
+                               help="print errors and what was asked for, nothing else")
+        subparser.add_argument("--debug", action="store_true",
+                               help="show the traceback of an error")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; None: those of the process.
+
+    Returns
+    -------
+    int
+        0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why; or it was --help
+        return int(stop.code or 0)
+    with _log_to_stderr(args.command):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except UsageError as error:
+        complain(args.command, error)
+        return WRONG_ARGUMENTS
+    except KeyboardInterrupt:
+        complain(args.command, "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe (head, say) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+        if args.debug:
+            raise
+        complain(args.command, error)
+        return FAILED
+
+
+@contextmanager
+def _log_to_stderr(command: str) -> Iterator[None]:
+    """Show the library's warnings as lines like those of the command."""
+    logger = logging.getLogger("mrcz")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter(f"mrcz {command}: warning: %(message)s"))
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before

@@ -1,0 +1,107 @@
+"""What all subcommands say, and how: errors, numbers, tables, JSON, progress."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["UsageError", "complain", "plain", "print_json", "print_table", "progress_bar",
+           "say", "size_text"]  # fmt: skip
+
+
+class UsageError(Exception):
+    """Arguments that make no sense together."""
+
+
+def say(text: str = "") -> None:
+    """Print a line of output."""
+    print(text)  # noqa: T201
+
+
+def complain(command: str, problem: object) -> None:
+    """Print an error as one line on stderr."""
+    print(f"mrcz {command}: {describe(problem)}", file=sys.stderr)  # noqa: T201
+
+
+def describe(problem: object) -> str:
+    """Return an error in one line.
+
+    Examples
+    --------
+    >>> describe(FileNotFoundError(2, "No such file or directory", "a.mrc"))
+    'a.mrc: No such file or directory'
+    """
+    if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
+        return f"{os.fsdecode(problem.filename)}: {problem.strerror}"
+    if isinstance(problem, MemoryError) and not str(problem):
+        return "not enough memory"
+    return " ".join(str(problem).split()) or type(problem).__name__
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for people, in units of 1000.
+
+    Examples
+    --------
+    >>> size_text(315084), size_text(12)
+    ('315 kB', '12 B')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: NumPy unwrapped, bytes as text, NaN as None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, bytes):
+        return value.decode("latin-1").rstrip("\0 ")
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under titles, numbers to the right."""
+    lines = [list(titles), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = [cell.ljust(width) if number == 0 else cell.rjust(width)
+                 for number, (cell, width) in enumerate(zip(line, widths, strict=True))]
+        say("  ".join(cells).rstrip())
+
+
+def progress_bar(total: int, *, quiet: bool, title: str = "") -> Any:
+    """Return a bar of bytes, rate and time left; nothing is seen of it off a terminal.
+
+    Parameters
+    ----------
+    total : int
+        Bytes to come.
+    quiet : bool
+        Whether to stay silent on terminals too.
+    title : str
+        What it is about.
+    """
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=title or None, disable=True if quiet else None, unit="B",
+                unit_scale=True, leave=False, file=sys.stderr)

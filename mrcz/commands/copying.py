@@ -1,0 +1,164 @@
+"""A file rewritten in another form: streamed, then checked, then given its name."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import MRCError
+from ..header import IMAGE_STACK, VOLUME, VOLUME_STACK
+from ..options import parse_write_options
+from ..pixels import writable_mode
+from ..reader import MRCReader
+from ..sinks import open_sink
+from ..writer import StackWriter
+from .files import Job
+from .original import Original
+from .slabs import read_slabs
+
+__all__ = ["check_restores", "copy_frames", "header_options", "remove_original",
+           "unfinished_file", "writer_like"]  # fmt: skip
+
+KNOWN_SPACE_GROUPS = (IMAGE_STACK, VOLUME, VOLUME_STACK)
+
+COMPARED_BYTES = 1 << 22
+
+
+@contextmanager
+def unfinished_file(output: str, model: os.stat_result, source: str) -> Iterator[str]:
+    """Give a path to write to, and move it to `output` if all goes well in the block.
+
+    Parameters
+    ----------
+    output : str
+        Final path.
+    model : os.stat_result
+        Of `source` when it was opened: the new file gets its times, unless it changed.
+    source : str
+        What the output is made from.
+
+    Raises
+    ------
+    MRCError
+        If the source changed meanwhile.
+    """
+    folder = os.path.dirname(output)
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
+    try:
+        yield path
+        now = os.stat(source)
+        if (now.st_size, now.st_mtime_ns) != (model.st_size, model.st_mtime_ns):
+            raise MRCError(f"{source}: it was changed while it was read; nothing is written")
+        with contextlib.suppress(OSError):  # a file system without permissions, say
+            shutil.copymode(source, path)
+        os.utime(path, ns=(model.st_atime_ns, model.st_mtime_ns))
+        os.replace(path, output)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def header_options(reader: MRCReader) -> dict[str, Any]:
+    """Return the options of `mrcz.create` that say what a file's header says."""
+    fields = reader.record.fields
+    numbers = {"voltage": fields["voltage"], "C3": fields["c3"], "gain": fields["gain"]}
+    return {
+        # Files of other programs have anything in these words.
+        **{name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()},
+        "pixelsize": [size if math.isfinite(size) else 0.0 for size in reader.record.pixelsize],
+    }
+
+
+def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
+    """Return a writer for a file with the frames and the header of another.
+
+    Parameters
+    ----------
+    reader : MRCReader
+        The other.
+    path : str
+        Where to.
+    **options
+        As in `writeMRC`.
+
+    Raises
+    ------
+    TypeError
+        If MRC files of its pixels can't be written (RGB).
+    """
+    record = reader.record
+    if record.mode.channels > 1:
+        raise TypeError(f"{record.path}: RGB images can't be compressed: MRCZ has no mode for them")
+    mode, _ = writable_mode("uint4" if record.mode.packed else reader.dtype)
+    parsed = parse_write_options(**{**header_options(reader), **options})
+    slices, ispg = reader.slices(), record.fields["ispg"]
+    if slices:
+        ispg = VOLUME_STACK if record.items_are_volumes or slices > 1 else IMAGE_STACK
+    return StackWriter(
+        open_sink(path, fsync=parsed.fsync), mode, (record.ny, record.nx), parsed,
+        slices=slices, ispg=ispg if ispg in KNOWN_SPACE_GROUPS else VOLUME, count=record.nz,
+    )  # fmt: skip
+
+
+def copy_frames(reader: MRCReader, writer: StackWriter, job: Job, *, threads: int) -> None:
+    """Write all frames of one file to another."""
+    with writer:
+        for part, frames in read_slabs(reader, threads=threads):
+            writer.append_slab(list(frames))
+            job.advance(len(part) * reader.record.frame_bytes)
+
+
+def check_restores(path: str, reader: MRCReader, job: Job, *, threads: int) -> None:
+    """Check that a compressed file restores the file it was made from, byte for byte.
+
+    Parameters
+    ----------
+    path : str
+        The compressed file.
+    reader : MRCReader
+        What it was made from.
+
+    Raises
+    ------
+    MRCError
+        If it doesn't.
+    """
+    position, source = 0, reader.source
+    with MRCReader(path) as copy:
+        original = Original.remembered_by(copy)
+        if original is None:
+            raise MRCError(f"{reader.record.path}: the header did not come back as it was")
+        for piece in original.pieces(copy, threads=threads):
+            for start in range(0, len(piece), COMPARED_BYTES):
+                part = piece[start : start + COMPARED_BYTES]
+                if source.read(position, len(part)) != part:
+                    raise MRCError(f"{reader.record.path}: read back, the copy differs after byte "
+                                   f"{position}; it is thrown away")
+                position += len(part)
+            job.advance(len(piece))
+    if position != source.size:
+        raise MRCError(f"{reader.record.path}: read back, the copy has {position} bytes instead "
+                       f"of {source.size}; it is thrown away")
+
+
+def remove_original(path: str, copy: str) -> None:
+    """Remove a file whose verified copy is on the disk.
+
+    Raises
+    ------
+    MRCError
+        If it is a symbolic link or the copy itself.
+    """
+    if os.path.islink(path):
+        raise MRCError(f"{path}: compressed, but not removed: it is a symbolic link")
+    if os.path.samefile(path, copy):
+        raise MRCError(f"{path}: not removed: it is the copy itself")
+    os.unlink(path)

@@ -1,0 +1,216 @@
+"""Files that a user names: by path, by pattern, by folder; and what is done to each."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import MRCError
+from .console import complain, progress_bar
+
+__all__ = ["MRC_SUFFIXES", "InputFile", "Job", "add_file_arguments", "find_files",
+           "for_each_file", "output_paths", "split_suffix"]  # fmt: skip
+
+MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
+"""What is taken from a folder; a file that is named itself may be called anything."""
+
+STREAM_SUFFIXES = (".gz", ".bz2", ".xz")
+
+FILE_ERRORS = (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError)
+"""What makes a file fail, and lets the others go on."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that was named.
+
+    Attributes
+    ----------
+    path : str
+        Where it is.
+    relative : str
+        Its name below the folder that was named, or its own name.
+    """
+
+    path: str
+    relative: str
+
+
+def add_file_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the files as an argument."""
+    parser.add_argument("files", nargs="+", metavar="FILE",
+                        help="files, patterns ('*.mrc') or folders, which are searched for "
+                             + " ".join(MRC_SUFFIXES))
+
+
+def find_files(names: Sequence[str], command: str) -> tuple[list[InputFile], int]:
+    """Return the files that `names` mean, each once, and how many names meant none.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Paths, patterns or folders.
+    command : str
+        For messages about those that don't exist.
+    """
+    found: dict[str, InputFile] = {}
+    missing = 0
+    for name in names:
+        files = list(_find(name))
+        if not files:
+            missing += 1
+            complain(command, f"{name}: " + ("no MRC files in this folder" if os.path.isdir(name)
+                                             else "No such file or directory"))
+        for file in files:
+            found.setdefault(os.path.abspath(file.path), file)
+    return list(found.values()), missing
+
+
+def _find(name: str) -> Iterator[InputFile]:
+    if os.path.isdir(name):
+        for folder, folders, files in os.walk(name):
+            folders.sort()
+            for file in sorted(files):
+                if not file.startswith(".") and split_suffix(file)[1].lower() in MRC_SUFFIXES:
+                    path = os.path.join(folder, file)
+                    yield InputFile(path, os.path.relpath(path, name))
+    elif os.path.lexists(name):
+        yield InputFile(name, os.path.basename(name))
+    else:
+        for path in sorted(glob.glob(name, recursive=True)):
+            if not os.path.isdir(path):
+                yield InputFile(path, os.path.basename(path))
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a name without its suffix, and that suffix; one of a stream is dropped.
+
+    Examples
+    --------
+    >>> split_suffix("emd_3197.map.gz")
+    ('emd_3197', '.map')
+    """
+    stem, suffix = os.path.splitext(name)
+    return os.path.splitext(stem) if suffix.lower() in STREAM_SUFFIXES else (stem, suffix)
+
+
+def output_paths(
+    files: Iterable[InputFile], folder: str | None, rename: Callable[[str], str], command: str
+) -> tuple[list[tuple[InputFile, str]], int]:
+    """Return each file with the path that its output goes to, and how many have none.
+
+    Parameters
+    ----------
+    files : iterable of InputFile
+        What goes in.
+    folder : str or None
+        Where to; None: beside the input.
+    rename : callable
+        Name of an input to name of its output.
+    command : str
+        For messages about files whose path another one has taken.
+    """
+    pairs: dict[str, tuple[InputFile, str]] = {}
+    clashes = 0
+    for file in files:
+        path = rename(file.path if folder is None else os.path.join(folder, file.relative))
+        first, _ = pairs.setdefault(os.path.abspath(path), (file, path))
+        if first is not file:
+            clashes += 1
+            complain(command, f"{file.path}: left out, it would go to {path} as {first.path} does")
+    return list(pairs.values()), clashes
+
+
+class Job:
+    """What the work on one file needs: a bar to move, and a way to be stopped."""
+
+    def __init__(self, bar: Any, stop: threading.Event, lock: threading.Lock) -> None:
+        self._bar = bar
+        self._stop = stop
+        self._lock = lock
+
+    def advance(self, nbytes: int) -> None:
+        """Tell that `nbytes` bytes are done; stops here if the user interrupted."""
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        with self._lock:
+            self._bar.update(nbytes)
+
+
+def for_each_file(
+    work: Callable[[Any, Job], Any],
+    items: Sequence[Any],
+    *,
+    args: argparse.Namespace,
+    nbytes: int,
+    jobs: int = 1,
+    report: Callable[[Any], None],
+) -> int:
+    """Do `work` on every item, whatever happens to the others, and `report` its result.
+
+    Parameters
+    ----------
+    work : callable
+        Takes an item and a `Job`.
+    items : sequence
+        One a file.
+    args : Namespace
+        ``command``, ``quiet`` and ``debug`` are used.
+    nbytes : int
+        Bytes in all, for the bar.
+    jobs : int
+        Files at a time.
+    report : callable
+        Takes a result; runs in the calling thread.
+
+    Returns
+    -------
+    int
+        How many failed.
+    """
+    stop, lock = threading.Event(), threading.Lock()
+    failed = 0
+    with progress_bar(nbytes, quiet=args.quiet, title=args.command) as bar:
+        job = Job(bar, stop, lock)
+        for outcome in _outcomes(work, items, job, jobs, stop):
+            try:
+                result = outcome()
+            except FILE_ERRORS as error:
+                if args.debug:
+                    raise
+                bar.clear()
+                complain(args.command, error)
+                failed += 1
+            else:
+                bar.clear()
+                report(result)
+    return failed
+
+
+def _outcomes(
+    work: Callable[[Any, Job], Any],
+    items: Sequence[Any],
+    job: Job,
+    jobs: int,
+    stop: threading.Event,
+) -> Iterator[Callable[[], Any]]:
+    """Yield a callable for each item that returns its result or raises its error."""
+    if jobs == 1 or len(items) < 2:
+        for item in items:
+            yield lambda item=item: work(item, job)  # type: ignore[misc]
+        return
+    with ThreadPoolExecutor(jobs, "mrcz-file") as pool:
+        futures: list[Future[Any]] = [pool.submit(work, item, job) for item in items]
+        try:
+            for future in as_completed(futures):
+                yield future.result
+        finally:  # an interrupt stops the others at their next slab
+            stop.set()
+            for future in futures:
+                future.cancel()

@@ -1,0 +1,206 @@
+"""The command line as such: help, errors, exit codes, files; and `info`."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+import mrcz
+from mrcz.cli import main
+from mrcz.commands import COMMANDS
+
+NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
+SAMPLE = str(files("mrcz") / "data" / "EMD-3001.map")
+
+
+@pytest.fixture
+def movie(tmp_path):
+    path = tmp_path / "movie.mrcz"
+    pixels = np.random.default_rng(1).poisson(0.5, (6, 40, 50)).astype("int8")
+    mrcz.writeMRC(pixels, path, meta={"dose": 1.5, "é": [1, 2]}, pixelsize=1.06,
+                  voltage=300.0, C3=2.7, gain=1.25, compressor="zstd", shuffle="shuffle",
+                  quickStats=False)
+    return path
+
+
+def run_process(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "mrcz", *map(str, arguments)],
+                          capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+def test_help_names_every_command_and_the_exit_codes(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in NAMES)
+    assert "Exit codes" in text and "examples" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help(name, capsys):
+    assert main([name, "--help"]) == 0
+    assert f"usage: mrcz {name}" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mrcz {mrcz.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["nonsense"], ["info"], ["info", "--wrong", "a"],
+    ["compress", "-l", "10", "a"], ["compress", "-c", "rar", "a"], ["compress", "--jobs", "0", "a"],
+    ["compress", "--delete-original", "--no-verify", "a"],
+])
+def test_wrong_arguments_exit_with_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert capsys.readouterr().err
+
+
+def test_errors_are_one_line_and_name_the_file(tmp_path, capsys):
+    broken = tmp_path / "broken.mrc"
+    broken.write_bytes(b"short")
+    assert main(["info", str(broken), str(tmp_path / "missing.mrc")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("mrcz info: ") and "missing.mrc: No such file" in lines[0]
+    assert "broken.mrc" in lines[1] and "shorter" in lines[1]
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path):
+    broken = tmp_path / "broken.mrc"
+    broken.write_bytes(b"short")
+    with pytest.raises(mrcz.MRCTruncatedError):
+        main(["info", "--debug", str(broken)])
+    assert "Traceback" in run_process("info", "--debug", broken).stderr
+    assert "Traceback" not in run_process("info", broken).stderr
+
+
+def test_a_broken_file_does_not_hide_the_others(movie, capsys):
+    (movie.parent / "broken.mrc").write_bytes(b"short")
+    assert main(["info", str(movie.parent)]) == 1
+    captured = capsys.readouterr()
+    assert "movie.mrcz" in captured.out
+    assert "broken.mrc" in captured.err
+
+
+def test_info_shows_what_is_in_a_file(movie, capsys):
+    assert main(["info", str(movie)]) == 0
+    text = capsys.readouterr().out
+    for fact in ("6 x 40 x 50", "int8", "zstd", "shuffle", "ratio", "1.06 1.06 1.06 Å",
+                 "300 kV", "2.7 mm", "1.25 counts/e-", "dose: 1.5", "MRCZ1"):
+        assert fact in text
+    assert "bitshuffle" not in text
+
+
+def test_info_json_is_strict_and_complete(movie, capsys):
+    assert main(["info", "--json", str(movie), SAMPLE]) == 0
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    first, second = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert first["shape"] == [6, 40, 50]
+    assert first["chunks"]["filter"] == ["shuffle"]
+    assert first["chunks"]["codec"] == ["zstd"]
+    assert first["metadata"] == {"dose": 1.5, "é": [1, 2]}
+    assert first["ratio"] == pytest.approx(12000 / first["stored_bytes"], rel=1e-4)
+    pixels = mrcz.readMRC(movie)[0]
+    assert first["mean"] == pytest.approx(pixels.mean(), rel=1e-6)
+    assert first["rms"] == pytest.approx(pixels.std(), rel=1e-6)
+    assert second["extended_header"] == {"type": "", "bytes": 160}
+    assert second["labels"] == ["::::EMDATABANK.org::::EMD-3001::::"]
+
+
+def test_info_of_several_files_is_a_table(movie, capsys):
+    assert main(["info", str(movie.parent / "*.mrcz"), SAMPLE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:2] == ["file", "dimensions"]
+    assert len(lines) == 3
+
+
+def test_info_tells_damage_behind_the_header(movie, capsys):
+    data = movie.read_bytes()
+    movie.write_bytes(data[:-100])
+    assert main(["info", str(movie)]) == 0
+    assert "PROBLEM" in capsys.readouterr().out
+
+
+def test_info_of_hostile_numbers_is_still_json(tmp_path, capsys):
+    file = io.BytesIO()
+    mrcz.writeMRC(np.full((2, 3), np.nan, "float32"), file, pixelsize=1.0)
+    data = bytearray(file.getvalue())
+    data[132:136] = np.float32(np.inf).tobytes()
+    (tmp_path / "a.mrc").write_bytes(data)
+    assert main(["info", "--json", str(tmp_path / "a.mrc")]) == 0
+    page = json.loads(capsys.readouterr().out)[0]
+    assert page["voltage"] is None and page["mean"] is None
+    assert main(["info", str(tmp_path / "a.mrc")]) == 0
+
+
+def test_python_m_mrcz():
+    done = run_process("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"mrcz {mrcz.__version__}\n"
+
+
+def test_a_closed_pipe_is_no_error(movie):
+    process = subprocess.Popen([sys.executable, "-m", "mrcz", "info", "--json",
+                                *[str(movie)] * 1, SAMPLE],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    error = process.stderr.read()
+    process.stderr.close()
+    process.wait(timeout=60)
+    assert error == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_leaves_no_file_behind(tmp_path):
+    source = tmp_path / "big.mrc"
+    with mrcz.create(source, (64, 1024, 1024), "float32") as writer:
+        random = np.random.default_rng(0)
+        frame = random.normal(size=(1024, 1024)).astype("float32")
+        for _ in range(64):
+            writer.append(frame)
+    process = subprocess.Popen([sys.executable, "-m", "mrcz", "compress", "-c", "zlib", "-l", "9",
+                                str(source), "--threads", "1"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".*.mrcz-tmp")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert error.strip().splitlines()[-1] == "mrcz compress: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["big.mrc"]
+
+
+def test_demo(capsys, monkeypatch):
+    from mrcz.commands import demo
+
+    monkeypatch.setattr(demo, "MOVIE_SHAPE", (2, 256, 256))
+    monkeypatch.setattr(demo.counting_movie, "__defaults__", ((2, 256, 256),))
+    assert main(["demo"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("identical to the last bit") == 2
+    assert "EMD-3001" in text
+
+
+def test_demo_tells_a_difference(capsys, monkeypatch):
+    from mrcz.commands import demo
+
+    def damage(path):
+        image, header = mrcz.readMRC(path)
+        return image + 1, header
+
+    monkeypatch.setattr(demo.counting_movie, "__defaults__", ((2, 64, 64),))
+    monkeypatch.setattr(demo, "readMRC", damage)
+    assert main(["demo"]) == 1
+    assert "DIFFERENT" in capsys.readouterr().out

@@ -1,0 +1,271 @@
+"""`mrcz compress` and `mrcz decompress`: nothing lost, ever."""
+
+import bz2
+import gzip
+import json
+import os
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+import mrcz
+from mrcz.cli import main
+from mrcz.commands import copying
+from mrcz.commands.original import KEY, Original
+
+SAMPLE = files("mrcz") / "data" / "EMD-3001.map"
+DTYPES = ("int8", "int16", "uint16", "int32", "uint32", "float16", "float32", "complex64", "uint4")
+
+
+def pixels_of(dtype, shape=(5, 21, 33)):
+    pixels = np.random.default_rng(3).poisson(3, shape)
+    if dtype == "uint4":
+        return np.minimum(pixels, 15).astype("uint8")
+    return (pixels * (1 + 2j) if dtype == "complex64" else pixels).astype(dtype)
+
+
+@pytest.fixture
+def movie(tmp_path):
+    path = tmp_path / "movie.mrc"
+    mrcz.writeMRC(pixels_of("int8", (8, 64, 64)), path, meta={"dose": 1.5, "nan": float("nan")},
+                  pixelsize=1.06, voltage=300.0)
+    os.utime(path, (1_500_000_000, 1_500_000_000))
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("endian", ["le", "be"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_pixel_type_comes_back_to_the_byte(tmp_path, dtype, endian):
+    source = tmp_path / "a.mrc"
+    mrcz.writeMRC(pixels_of(dtype), source, dtype=dtype, endian=endian, meta={"a": 1})
+    before = source.read_bytes()
+    assert main(["compress", "-q", "-c", "lz4", str(source)]) == 0
+    assert mrcz.readMRCHeader(tmp_path / "a.mrcz")[0]["compressor"] == "lz4"
+    np.testing.assert_array_equal(mrcz.readMRC(tmp_path / "a.mrcz")[0], mrcz.readMRC(source)[0])
+    source.unlink()
+    assert main(["decompress", "-q", str(tmp_path / "a.mrcz")]) == 0
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize("image", [
+    [np.ones((4, 5), "int16")] * 3, [np.ones((2, 4, 5), "int16")] * 3, np.ones((4, 5), "int16"),
+])
+def test_lists_stay_lists(tmp_path, image):
+    mrcz.writeMRC(image, tmp_path / "a.mrc")
+    assert main(["compress", "-q", "-c", "zstd", str(tmp_path / "a.mrc")]) == 0
+    before, after = (mrcz.readMRC(tmp_path / name)[0] for name in ("a.mrc", "a.mrcz"))
+    assert type(before) is type(after)
+    assert [np.shape(item) for item in before] == [np.shape(item) for item in after]
+
+
+def test_headers_of_other_programs_come_back(tmp_path):
+    data = bytearray(SAMPLE.read_bytes())
+    data[196:208] = np.array([1.5, -2, 3], "<f4").tobytes()  # ORIGIN
+    data += b"what a detector leaves behind its pixels"
+    source = tmp_path / "emd.map"
+    source.write_bytes(data)
+    assert main(["compress", "--delete-original", str(source)]) == 0
+    assert names(tmp_path) == ["emd.map.mrcz"]
+    assert main(["decompress", str(tmp_path / "emd.map.mrcz")]) == 0
+    assert source.read_bytes() == data
+
+
+@pytest.mark.parametrize("suffix,pack", [(".gz", gzip.compress), (".bz2", bz2.compress)])
+def test_streams(tmp_path, suffix, pack):
+    source = tmp_path / f"emd.map{suffix}"
+    source.write_bytes(pack(SAMPLE.read_bytes()))
+    assert main(["compress", "-q", "--delete-original", str(source)]) == 0
+    assert main(["decompress", "-q", "--delete-original", str(tmp_path / "emd.map.mrcz")]) == 0
+    assert names(tmp_path) == ["emd.map"]
+    assert (tmp_path / "emd.map").read_bytes() == SAMPLE.read_bytes()
+
+
+def test_times_are_kept(movie):
+    assert main(["compress", "-q", "--delete-original", str(movie)]) == 0
+    copy = movie.with_suffix(".mrcz")
+    assert copy.stat().st_mtime == 1_500_000_000
+    os.utime(copy, (1_600_000_000, 1_600_000_000))
+    assert main(["decompress", "-q", str(copy)]) == 0
+    assert movie.stat().st_mtime == 1_500_000_000
+
+
+def test_metadata_stays_readable(movie):
+    assert main(["compress", "-q", str(movie)]) == 0
+    _, header = mrcz.readMRC(movie.with_suffix(".mrcz"))
+    assert header["dose"] == 1.5 and header["voltage"] == 300.0
+    assert header["pixelsize"] == pytest.approx([1.06] * 3)
+
+
+def test_what_is_done_is_skipped(movie, capsys):
+    copy = movie.with_suffix(".mrcz")
+    assert main(["compress", str(movie)]) == 0
+    inode = copy.stat().st_ino
+    capsys.readouterr()
+    assert main(["compress", str(movie)]) == 0
+    assert "done already" in capsys.readouterr().out
+    assert copy.stat().st_ino == inode
+    assert main(["compress", "--delete-original", str(movie)]) == 0
+    assert names(movie.parent) == ["movie.mrcz"]
+
+
+def test_a_changed_file_is_not_done(movie, capsys):
+    assert main(["compress", str(movie)]) == 0
+    mrcz.writeMRC(pixels_of("int8", (8, 64, 64)) + 1, movie)
+    assert main(["compress", str(movie)]) == 1
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main(["compress", "--force", str(movie)]) == 0
+    np.testing.assert_array_equal(mrcz.readMRC(movie)[0],
+                                  mrcz.readMRC(movie.with_suffix(".mrcz"))[0])
+
+
+def test_skipping_checks_before_it_deletes(movie, capsys):
+    copy = movie.with_suffix(".mrcz")
+    assert main(["compress", "-c", "zstd", str(movie)]) == 0
+    data = bytearray(copy.read_bytes())
+    data[-40:-8] = bytes(32)
+    copy.write_bytes(data)
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert movie.exists()
+
+
+def test_another_file_of_that_name_is_not_replaced(movie):
+    movie.with_suffix(".mrcz").write_text("mine")
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert movie.with_suffix(".mrcz").read_text() == "mine"
+    assert movie.exists()
+
+
+def test_a_copy_that_reads_back_wrong_is_thrown_away(movie, monkeypatch, capsys):
+    def with_an_error(self, reader, *, threads):
+        pieces = list(map(bytearray, pieces_of(self, reader, threads=threads)))
+        pieces[3][7] ^= 1
+        yield from map(memoryview, pieces)
+
+    pieces_of = Original.pieces
+    monkeypatch.setattr(Original, "pieces", with_an_error)
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert "differs after byte" in capsys.readouterr().err
+    assert names(movie.parent) == ["movie.mrc"]
+
+
+def test_a_file_that_changes_meanwhile_stays(movie, monkeypatch, capsys):
+    def touch(*arguments, **options):
+        check(*arguments, **options)
+        os.utime(movie)
+
+    check = copying.check_restores
+    monkeypatch.setattr("mrcz.commands.compress.check_restores", touch)
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert "changed while it was read" in capsys.readouterr().err
+    assert names(movie.parent) == ["movie.mrc"]
+
+
+def test_a_link_is_not_removed(movie, capsys):
+    link = movie.parent / "link.mrc"
+    link.symlink_to(movie)
+    assert main(["compress", "--delete-original", str(link)]) == 1
+    assert "symbolic link" in capsys.readouterr().err
+    assert movie.exists() and link.is_symlink()
+
+
+def test_truncated_files_fail_and_stay(movie, capsys):
+    movie.write_bytes(movie.read_bytes()[:-10])
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert "too short" in capsys.readouterr().err
+    assert names(movie.parent) == ["movie.mrc"]
+
+
+def test_folders_keep_their_shape(tmp_path, capsys):
+    for name in ("raw/a.mrc", "raw/day/b.mrcs", "raw/day/notes.txt", "raw/.hidden.mrc"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        mrcz.writeMRC(pixels_of("int16"), path)
+    assert main(["compress", str(tmp_path / "raw"), "-o", str(tmp_path / "new"), "--jobs", "2"]) == 0
+    assert names(tmp_path / "new") == ["a.mrcz", "day"]
+    assert names(tmp_path / "new" / "day") == ["b.mrcs.mrcz"]
+    assert "2 files" in capsys.readouterr().out
+    assert main(["decompress", "-q", str(tmp_path / "new"), "-o", str(tmp_path / "back")]) == 0
+    assert (tmp_path / "back/day/b.mrcs").read_bytes() == (
+        tmp_path / "raw/day/b.mrcs").read_bytes()
+
+
+def test_two_files_never_share_an_output(tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        mrcz.writeMRC(pixels_of("int16"), tmp_path / name / "a.mrc")
+    assert main(["compress", str(tmp_path / "*" / "a.mrc"), "-o", str(tmp_path / "new"),
+                 "--delete-original"]) == 1
+    assert "left out" in capsys.readouterr().err
+    assert not (tmp_path / "one" / "a.mrc").exists()
+    assert (tmp_path / "two" / "a.mrc").exists()
+
+
+def test_compressed_files_are_not_compressed_again(movie, capsys):
+    main(["compress", "-q", str(movie)])
+    assert main(["compress", str(movie.parent)]) == 0
+    text = capsys.readouterr().out
+    assert "movie.mrcz: is compressed already, skipped" in text
+    assert names(movie.parent) == ["movie.mrc", "movie.mrcz"]
+
+
+def test_json_tells_what_was_done(movie, capsys):
+    assert main(["compress", "--json", "-c", "zstd", str(movie)]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result["before"] == movie.stat().st_size
+    assert result["after"] == movie.with_suffix(".mrcz").stat().st_size
+    assert result["verified"] and not result["removed"]
+
+
+def test_files_of_other_writers_decompress(tmp_path):
+    source = tmp_path / "a.mrcz"
+    pixels = pixels_of("float32")
+    mrcz.writeMRC(list(pixels), source, meta={"a": 1}, pixelsize=[3, 2, 1], compressor="zstd",
+                  voltage=200.0)
+    assert main(["decompress", "-q", "--delete-original", str(source)]) == 0
+    image, header = mrcz.readMRC(tmp_path / "a.mrc")
+    assert isinstance(image, list)
+    np.testing.assert_array_equal(image, pixels)
+    assert header["a"] == 1 and header["voltage"] == 200.0
+    assert header["pixelsize"] == pytest.approx([3, 2, 1])
+
+
+@pytest.mark.parametrize("change", ["pixels", "metadata", "damage", "bomb"])
+def test_a_stale_or_hostile_memory_is_not_trusted(tmp_path, movie, change):
+    import base64
+    import zlib
+
+    copy = movie.with_suffix(".mrcz")
+    main(["compress", "-q", "-c", "zstd", str(movie)])
+    image, header = mrcz.readMRC(copy)
+    memory = dict(header[KEY])
+    if change == "pixels":
+        image = image[:3]
+    elif change == "damage":
+        memory["head"] = memory["head"][:-8]
+    elif change == "bomb":
+        packer = zlib.compressobj(9)
+        zeros = bytes(1 << 20)
+        packed = b"".join(packer.compress(zeros) for _ in range(300)) + packer.flush()
+        memory["head"] = base64.b64encode(packed).decode()
+    meta = {KEY: memory, "dose": 2.5 if change == "metadata" else 1.5, "nan": float("nan")}
+    mrcz.writeMRC(image, copy, compressor="zstd", meta=meta)
+    movie.unlink()
+    assert main(["decompress", "-q", str(copy)]) == 0
+    restored, header = mrcz.readMRC(movie)
+    np.testing.assert_array_equal(restored, image)
+    assert header["dose"] == meta["dose"] and KEY not in header
+
+
+def test_rgb_is_refused(tmp_path, capsys):
+    head = bytearray(SAMPLE.read_bytes()[:1024])
+    head[0:16] = np.array([2, 2, 1, 16], "<i4").tobytes()
+    head[92:96] = bytes(4)
+    (tmp_path / "rgb.mrc").write_bytes(head + bytes(12))
+    assert main(["compress", str(tmp_path / "rgb.mrc")]) == 1
+    assert "RGB" in capsys.readouterr().err

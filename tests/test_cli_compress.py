@@ -186,7 +186,8 @@ def test_folders_keep_their_shape(tmp_path, capsys):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True, parents=True)
         mrcz.writeMRC(pixels_of("int16"), path)
-    assert main(["compress", str(tmp_path / "raw"), "-o", str(tmp_path / "new"), "--jobs", "2"]) == 0
+    new = tmp_path / "new"
+    assert main(["compress", str(tmp_path / "raw"), "-o", str(new), "--jobs", "2"]) == 0
     assert names(tmp_path / "new") == ["a.mrcz", "day"]
     assert names(tmp_path / "new" / "day") == ["b.mrcs.mrcz"]
     assert "2 files" in capsys.readouterr().out

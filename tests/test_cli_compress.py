@@ -123,11 +123,12 @@ def test_a_changed_file_is_not_done(movie, capsys):
                                   mrcz.readMRC(movie.with_suffix(".mrcz"))[0])
 
 
-def test_skipping_checks_before_it_deletes(movie, capsys):
+@pytest.mark.parametrize("flag", ["--checksum", "--no-checksum"])
+def test_skipping_checks_before_it_deletes(movie, capsys, flag):
     copy = movie.with_suffix(".mrcz")
-    assert main(["compress", "-c", "zstd", str(movie)]) == 0
+    assert main(["compress", "-c", "zstd", flag, str(movie)]) == 0
     data = bytearray(copy.read_bytes())
-    data[-40:-8] = bytes(32)
+    data[len(data) // 2 : len(data) // 2 + 32] = bytes(32)
     copy.write_bytes(data)
     assert main(["compress", "--delete-original", str(movie)]) == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -12,15 +12,22 @@ from typing import Any
 from ..codec import SHUFFLES
 from ..errors import MRCError
 from ..modes import BLOSC1_COMPRESSORS
-from ..parallel import threads_of
 from ..reader import MRCReader
 from .console import UsageError, print_json, say, size_text
-from .copying import check_restores, copy_frames, remove_original, unfinished_file, writer_like
+from .copying import (
+    check_restores,
+    copy_frames,
+    remove_original,
+    require_absent,
+    unfinished_file,
+    writer_like,
+)
 from .files import (
     FILE_ERRORS,
     InputFile,
     Job,
     add_file_arguments,
+    add_job_arguments,
     find_files,
     for_each_file,
     output_paths,
@@ -62,6 +69,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help="0 to 9, default %(default)s; for auto a hint")
     parser.add_argument("--shuffle", choices=("auto", *SHUFFLES), metavar="FILTER",
                         help="%(choices)s; default: bitshuffle, or what auto chooses")
+    parser.add_argument("--checksum", action=argparse.BooleanOptionalAction, default=True,
+                        help="add a checksum a frame, which readers compare and other programs "
+                             "ignore (default: yes)")
     parser.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True,
                         help="read back and compare each copy (default: yes)")
     return parser
@@ -74,19 +84,7 @@ def add_copy_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delete-original", action="store_true",
                         help="remove each file once its copy is verified and on the disk")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
-    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N",
-                        help="files at a time (default 1, which uses all cores too)")
-    parser.add_argument("--threads", type=positive_int, metavar="N",
-                        help="threads in all; default: one a core")
-    parser.add_argument("--json", action="store_true", help="print the results as a JSON array")
-
-
-def positive_int(text: str) -> int:
-    """Return a number of at least 1, as argparse likes it."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is less than 1")
-    return number
+    add_job_arguments(parser)
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def run_copies(
     for result in skipped:
         tell(result)
     failed += for_each_file(
-        partial(work, args=args), pairs, args=args, jobs=args.jobs, report=tell,
+        partial(work, args=args), pairs, args=args, report=tell,
         nbytes=sum(os.path.getsize(file.path) for file in files if os.path.exists(file.path)),
     )
     tell.sum_up()
@@ -203,7 +201,7 @@ def compress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Names
     started = time.perf_counter()
     path, output = pair[0].path, pair[1]
     status = os.stat(path)
-    threads = max(1, threads_of(args.threads) // args.jobs)
+    threads = job.threads
     with MRCReader(path) as reader:
         original = Original.of(reader, status)
         if not args.force and _is_done(output, original):
@@ -218,6 +216,7 @@ def compress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Names
             writer = writer_like(
                 reader, unfinished, n_threads=threads, fsync=args.delete_original,
                 compressor=args.compressor, clevel=args.level, shuffle=args.shuffle,
+                checksum=args.checksum,
                 meta={**user_metadata(reader.metadata), KEY: original.as_metadata()},
             )  # fmt: skip
             copy_frames(reader, writer, job, threads=threads)
@@ -240,13 +239,6 @@ def _is_done(output: str, original: Original) -> bool:
             return copy.table.end <= copy.source.size and remembered == original
     except (OSError, MRCError):
         return False
-
-
-def require_absent(output: str, force: bool) -> None:
-    """Raise FileExistsError if `output` exists, unless the user said --force."""
-    if os.path.lexists(output) and not force:
-        raise FileExistsError(17, "exists already, and is no copy of this file; "
-                                  "--force replaces it", output)
 
 
 def _how(copy: MRCReader) -> str:

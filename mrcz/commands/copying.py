@@ -23,7 +23,7 @@ from .original import Original
 from .slabs import read_slabs
 
 __all__ = ["check_restores", "copy_frames", "header_options", "remove_original",
-           "unfinished_file", "writer_like"]  # fmt: skip
+           "require_absent", "unfinished_file", "writer_like"]  # fmt: skip
 
 KNOWN_SPACE_GROUPS = (IMAGE_STACK, VOLUME, VOLUME_STACK)
 
@@ -162,3 +162,10 @@ def remove_original(path: str, copy: str) -> None:
     if os.path.samefile(path, copy):
         raise MRCError(f"{path}: not removed: it is the copy itself")
     os.unlink(path)
+
+
+def require_absent(output: str, force: bool) -> None:
+    """Raise FileExistsError if `output` exists, unless the user said --force."""
+    if os.path.lexists(output) and not force:
+        raise FileExistsError(17, "exists already; "
+                                  "--force replaces it", output)

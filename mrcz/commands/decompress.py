@@ -8,11 +8,16 @@ import time
 from typing import Any
 
 from ..errors import MRCError
-from ..parallel import threads_of
 from ..reader import MRCReader
 from ..sinks import open_sink
-from .compress import Result, add_copy_arguments, require_absent, run_copies
-from .copying import copy_frames, remove_original, unfinished_file, writer_like
+from .compress import Result, add_copy_arguments, run_copies
+from .copying import (
+    copy_frames,
+    remove_original,
+    require_absent,
+    unfinished_file,
+    writer_like,
+)
 from .files import MRC_SUFFIXES, InputFile, Job, add_file_arguments, split_suffix
 from .original import Original, user_metadata
 from .slabs import read_slabs
@@ -66,7 +71,7 @@ def decompress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Nam
     started = time.perf_counter()
     path, output = pair[0].path, pair[1]
     status = os.stat(path)
-    threads = max(1, threads_of(args.threads) // args.jobs)
+    threads = job.threads
     with MRCReader(path) as reader:
         original = Original.remembered_by(reader)
         require_absent(output, args.force)

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import MRCError
+from ..parallel import threads_of
 from .console import complain, progress_bar
 
-__all__ = ["MRC_SUFFIXES", "InputFile", "Job", "add_file_arguments", "find_files",
-           "for_each_file", "output_paths", "split_suffix"]  # fmt: skip
+__all__ = ["MRC_SUFFIXES", "InputFile", "Job", "add_file_arguments", "add_job_arguments",
+           "find_files", "for_each_file", "output_paths", "positive_int",
+           "split_suffix"]  # fmt: skip
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
 """What is taken from a folder; a file that is named itself may be called anything."""
@@ -47,6 +49,23 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE",
                         help="files, patterns ('*.mrc') or folders, which are searched for "
                              + " ".join(MRC_SUFFIXES))
+
+
+def add_job_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how many files and threads work at a time, and --json."""
+    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N",
+                        help="files at a time (default 1, which uses all cores too)")
+    parser.add_argument("--threads", type=positive_int, metavar="N",
+                        help="threads in all; default: one a core")
+    parser.add_argument("--json", action="store_true", help="print the results as a JSON array")
+
+
+def positive_int(text: str) -> int:
+    """Return a number of at least 1, as argparse likes it."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
 
 
 def find_files(names: Sequence[str], command: str) -> tuple[list[InputFile], int]:
@@ -128,9 +147,18 @@ def output_paths(
 
 
 class Job:
-    """What the work on one file needs: a bar to move, and a way to be stopped."""
+    """What the work on one file needs: a bar to move, and a way to be stopped.
 
-    def __init__(self, bar: Any, stop: threading.Event, lock: threading.Lock) -> None:
+    Attributes
+    ----------
+    threads : int
+        How many it may use.
+    """
+
+    def __init__(
+        self, bar: Any, stop: threading.Event, lock: threading.Lock, threads: int
+    ) -> None:
+        self.threads = threads
         self._bar = bar
         self._stop = stop
         self._lock = lock
@@ -149,7 +177,6 @@ def for_each_file(
     *,
     args: argparse.Namespace,
     nbytes: int,
-    jobs: int = 1,
     report: Callable[[Any], None],
 ) -> int:
     """Do `work` on every item, whatever happens to the others, and `report` its result.
@@ -161,11 +188,9 @@ def for_each_file(
     items : sequence
         One a file.
     args : Namespace
-        ``command``, ``quiet`` and ``debug`` are used.
+        ``command``, ``quiet``, ``debug``, ``jobs`` and ``threads`` are used.
     nbytes : int
         Bytes in all, for the bar.
-    jobs : int
-        Files at a time.
     report : callable
         Takes a result; runs in the calling thread.
 
@@ -177,8 +202,8 @@ def for_each_file(
     stop, lock = threading.Event(), threading.Lock()
     failed = 0
     with progress_bar(nbytes, quiet=args.quiet, title=args.command) as bar:
-        job = Job(bar, stop, lock)
-        for outcome in _outcomes(work, items, job, jobs, stop):
+        job = Job(bar, stop, lock, max(1, threads_of(args.threads) // args.jobs))
+        for outcome in _outcomes(work, items, job, args.jobs, stop):
             try:
                 result = outcome()
             except FILE_ERRORS as error:

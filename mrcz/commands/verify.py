@@ -1,0 +1,55 @@
+"""``mrcz verify``: whether files are what was written."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import asdict
+from typing import Any
+
+from ..integrity import verify
+from .console import print_json, say
+from .files import InputFile, Job, add_file_arguments, add_job_arguments, find_files, for_each_file
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the command line."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "verify", help="check files for damage",
+        description="Decompress every frame and compare the checksums that a file may have. Exits "
+                    "with 1 if anything is wrong with any file.",
+    )
+    add_file_arguments(parser)
+    add_job_arguments(parser)
+    parser.add_argument("--shallow", action="store_true",
+                        help="check header, index and sizes alone, which takes milliseconds")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line says."""
+    files, failed = find_files(args.files, args.command)
+    pages: list[dict[str, Any]] = []
+
+    def work(file: InputFile, job: Job) -> dict[str, Any]:
+        findings = verify(file.path, deep=not args.shallow, n_threads=job.threads)
+        job.advance(os.path.getsize(file.path))
+        return {"file": file.path, "findings": [{**asdict(finding), "text": str(finding)}
+                                                for finding in findings]}
+
+    def report(page: dict[str, Any]) -> None:
+        pages.append(page)
+        if args.json:
+            return
+        if not page["findings"] and not args.quiet:
+            say(f"{page['file']}: ok")
+        for finding in page["findings"]:
+            say(f"{page['file']}: {finding['text']}")
+
+    failed += for_each_file(work, files, args=args, report=report,
+                            nbytes=sum(os.path.getsize(file.path) for file in files))
+    if args.json:
+        print_json(pages)
+    return 1 if failed or any(page["findings"] for page in pages) else 0

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 
 from mrcz.errors import MRCError
+from mrcz.sinks import Sink, open_sink
 
 __all__ = [
     "MissingColumnError",
@@ -135,32 +135,44 @@ def find_block(star: Mapping[str, Any], key: str | bytes, *others: str) -> str:
     raise MissingColumnError(f"no block {asked} is loaded; loaded is {there}")
 
 
+class _SinkBytes(io.RawIOBase):
+    """Bytes in order, for a sink that takes them by offset; nothing after `discard`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink: Sink | None = sink
+        self._offset = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if self._sink is not None:
+            self._sink.write_at(self._offset, data)
+            self._offset += size
+        return size
+
+    def discard(self) -> None:
+        self._sink = None
+
+
 @contextlib.contextmanager
 def atomic_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """Open a text file that takes the place of `path` only when it was written whole."""
-    target = Path(path)
-    with contextlib.suppress(OSError):
-        target = target.resolve()  # through a link, replace what it points to
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    sink = open_sink(path, fsync=True)
+    raw = _SinkBytes(sink)
+    out = io.TextIOWrapper(io.BufferedWriter(raw, 1 << 20), encoding="utf-8",
+                           errors="surrogateescape", newline="\n")
     try:
-        with os.fdopen(
-            handle, "w", encoding="utf-8", errors="surrogateescape", newline="\n"
-        ) as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        Path(name).chmod(mode)
-        Path(name).replace(target)
+        yield out
+        out.flush()
+        sink.commit()
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        raw.discard()
+        sink.abort()
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+    finally:
+        out.close()
 
 
 @dataclass(frozen=True)

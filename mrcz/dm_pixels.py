@@ -162,7 +162,7 @@ def locate(data: DMArray, data_type: int, shape: tuple[int, ...], *, order: Orde
         If the type is unknown, or such pixels do not fill `data` exactly.
     """
     dtype, stored_shape, convert = _layout(data, data_type, shape)
-    pixels = Pixels(data.path, data.offset, shape, np.dtype(dtype).newbyteorder(order),
+    pixels = Pixels(data.path, data.offset, shape, np.dtype(order + dtype),
                     stored_shape, convert, flip)
     if permissive and shape:
         pixels = _shorten(pixels, data)

@@ -44,11 +44,10 @@ class _Variant(NamedTuple):
     letter: str  # its character for the struct module
     value: struct.Struct  # the start of a value: a mark, and how many words describe its type
     sized: bool  # entries tell their length
-    least_entry: int  # bytes of the smallest entry, an empty directory
 
 
-_VARIANTS = {3: _Variant(struct.Struct(">I"), "I", struct.Struct(">4sI"), False, 9),
-             4: _Variant(struct.Struct(">Q"), "Q", struct.Struct(">4sQ"), True, 21)}
+_VARIANTS = {3: _Variant(struct.Struct(">I"), "I", struct.Struct(">4sI"), False),
+             4: _Variant(struct.Struct(">Q"), "Q", struct.Struct(">4sQ"), True)}
 _ENTRY = struct.Struct(">BH")  # kind, length of the name
 _U64 = struct.Struct(">Q")
 
@@ -229,11 +228,7 @@ class TagParser:
         word = self._variant.word
         at = self._take(2 + word.size, parent)  # the flags sorted and open come first
         count: int = word.unpack_from(self._window, at + 2)[0]
-        most = (self._size - self._position) // self._variant.least_entry
-        if count > most:
-            self._report(self._error(MRCTruncatedError, "the file ends within a directory", parent,
-                                     expected=f"{count} entries"))
-        return min(count, most)
+        return count
 
     def _read_entry(self, parent: str) -> tuple[int, str, int | None]:
         """Read kind, name and, where told, end of an entry; stop before its content."""

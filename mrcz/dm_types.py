@@ -49,8 +49,7 @@ class NumberType:
 
     def dtype(self, order: Order) -> np.dtype[Any]:
         """Return the NumPy type of one such value."""
-        dtype: np.dtype[Any] = np.dtype(self.name).newbyteorder(order)
-        return dtype
+        return np.dtype(order + self.name)
 
 
 @dataclass(frozen=True)

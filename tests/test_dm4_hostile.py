@@ -201,13 +201,12 @@ def test_directories_that_hold_themselves_deeply(tmp_path):
 def test_every_byte_changed(tmp_path, version):
     data = whole(version)
     for at in range(len(data)):
-        for value in (data[at] ^ 1, data[at] ^ 255):
-            changed = bytearray(data)
-            changed[at] = value
-            try:
-                use(read_bytes(tmp_path, changed))
-            except MRCFormatError:
-                use_permissively(tmp_path, changed)
+        changed = bytearray(data)
+        changed[at] ^= (1, 255, 128)[at % 3]
+        try:
+            use(read_bytes(tmp_path, changed))
+        except MRCFormatError:
+            use_permissively(tmp_path, changed)
 
 
 def use_permissively(tmp_path, data):

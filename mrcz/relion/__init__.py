@@ -3,6 +3,7 @@
 ::
 
     mrcz/ReliablePy.py   the public class
+      files              load by suffix, save
       convert            STAR particles -> Frealign .par
       particles          prune, regroup        micrographs   Gctf filter, zorro logs
       plots, masks       pictures, masks       box           EMAN .box, box -> STAR

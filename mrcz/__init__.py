@@ -1,5 +1,7 @@
 """Read and write MRC and MRCZ electron-microscopy files."""
 
+from typing import Any
+
 from . import errors, ioMRC
 from .__version__ import __version__
 from .errors import (
@@ -10,7 +12,6 @@ from .errors import (
     MRCFormatError,
     MRCTruncatedError,
 )
-from .integrity import repair, verify
 from .ioMRC import (
     BLOSC2_PRESENT,
     BLOSC_PRESENT,
@@ -53,8 +54,10 @@ __all__ = [
     "StackWriter",
     "__version__",
     "_setAsyncWorkers",
+    "asyncReadDM4",
     "asyncReadMRC",
     "asyncWriteMRC",
+    "async_read_dm4",
     "async_read_mrc",
     "async_write_mrc",
     "create",
@@ -63,8 +66,10 @@ __all__ = [
     "errors",
     "ioMRC",
     "open",
+    "readDM4",
     "readMRC",
     "readMRCHeader",
+    "read_dm4",
     "read_mrc",
     "read_mrc_header",
     "repair",
@@ -77,3 +82,30 @@ __all__ = [
     "write_mrc",
     "write_mrc_header",
 ]
+
+_LATER = {
+    "asyncReadDM4": ("ioDM4", "asyncReadDM4"),
+    "async_read_dm4": ("ioDM4", "asyncReadDM4"),
+    "readDM4": ("ioDM4", "readDM4"),
+    "read_dm4": ("ioDM4", "readDM4"),
+    "repair": ("integrity", "repair"),
+    "verify": ("integrity", "verify"),
+}
+"""Names whose modules are imported when they are first asked for."""
+
+_LATER_MODULES = ("convert", "ioDM", "ioDM4")
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _LATER:
+        module, attribute = _LATER[name]
+        return getattr(importlib.import_module(f".{module}", __name__), attribute)
+    if name in _LATER_MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER, *_LATER_MODULES})

@@ -12,7 +12,6 @@ import enum
 import json
 import logging
 import os
-import uuid
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -153,7 +152,7 @@ def _plain_scalar(value: Any, path: tuple[str, ...]) -> Any:
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
-    if isinstance(value, uuid.UUID):
+    if (type(value).__module__, type(value).__name__) == ("uuid", "UUID"):
         return str(value)
     if isinstance(value, os.PathLike):
         return _plain(os.fspath(value), path)

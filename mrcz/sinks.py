@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import stat
 import threading
 from typing import IO, Any
@@ -121,7 +120,7 @@ class AtomicFile(_DescriptorSink):
         self._target = target
         self._fsync = fsync
         # Short, whatever the length of the final name.
-        self._temporary = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
+        self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
         self._published_bytes = 0
         old = _writable_status(target)
         try:

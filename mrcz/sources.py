@@ -7,15 +7,11 @@ mapped file that shrinks kills the process with SIGBUS.
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import importlib
 import io
-import lzma
 import os
 import stat
-import tempfile
 import threading
-import zlib
 from types import TracebackType
 from typing import IO, Any
 
@@ -27,12 +23,13 @@ _HAS_PREAD = hasattr(os, "preadv")
 _SPOOL_BYTES = 64 << 20
 _STREAM_STEP = 1 << 20
 
-_OPENERS: dict[bytes, Any] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\0": lzma.LZMAFile,
+_FORMATS: dict[bytes, tuple[str, str]] = {
+    b"\x1f\x8b": ("gzip", "open"),
+    b"BZh": ("bz2", "BZ2File"),
+    b"\xfd7zXZ\0": ("lzma", "LZMAFile"),
 }
-_MAGIC_BYTES = max(map(len, _OPENERS))
+"""First bytes of a stream, and the module and callable that read it; imported at need."""
+_MAGIC_BYTES = max(map(len, _FORMATS))
 
 
 class Source:
@@ -215,7 +212,8 @@ class StreamSource(Source):
     def __init__(self, stream: IO[bytes], name: str) -> None:
         self.name = name
         self._stream = stream
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
+        tempfile = importlib.import_module("tempfile")
+        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
         self._available = 0
         self._at_end = False
         self._lock = threading.Lock()
@@ -250,8 +248,8 @@ class StreamSource(Source):
             except EOFError as error:
                 raise MRCTruncatedError(f"the compressed stream is cut: {error}", path=self.name,
                                         offset=self._available) from error
-            except (zlib.error, lzma.LZMAError, gzip.BadGzipFile, OSError, ValueError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
+            except Exception as error:
+                if not _is_damage(error):
                     raise
                 raise MRCFormatError(f"the compressed stream is damaged: {error}", path=self.name,
                                      offset=self._available) from error
@@ -314,4 +312,17 @@ def _from_fileobj(fileobj: IO[bytes]) -> Source:
 
 def _opener_of(source: Source) -> Any:
     head = source.read(0, min(_MAGIC_BYTES, source.size))
-    return next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
+    for magic, (module, name) in _FORMATS.items():
+        if head.startswith(magic):
+            return getattr(importlib.import_module(module), name)
+    return None
+
+
+def _is_damage(error: Exception) -> bool:
+    """Return whether an error of a decompressor is about the stream, not about the disk."""
+    import lzma
+    import zlib
+
+    if isinstance(error, OSError):
+        return error.errno is None
+    return isinstance(error, (zlib.error, lzma.LZMAError, ValueError))

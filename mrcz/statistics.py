@@ -13,7 +13,10 @@ __all__ = ["Statistics", "measure"]
 
 @dataclass(frozen=True)
 class Statistics:
-    """Statistics of some pixels, in float64; of complex pixels, their real part.
+    """Statistics of some pixels, in float64.
+
+    Complex pixels have no order: theirs are 0, -1, -2 and -1, which is how MRC2014 says
+    that minimum, maximum, mean and RMS are not determined.
 
     Attributes
     ----------
@@ -79,7 +82,7 @@ def measure(pixels: np.ndarray[Any, Any], *, with_rms: bool) -> Statistics:
     if not pixels.size:
         return Statistics(squares=0.0 if with_rms else None)
     if pixels.dtype.kind == "c":
-        pixels = pixels.real
+        return Statistics(pixels.size, 0.0, -1.0, -2.0 * pixels.size, None)
     with np.errstate(all="ignore"):
         total = float(np.add.reduce(pixels, axis=None, dtype=np.float64))
         squares = None

@@ -151,11 +151,12 @@ def _frequency(block: Mapping[str, Any], name: str) -> np.ndarray:
 
 def _axes(ax: Axes | None) -> tuple[Figure, Axes]:
     if ax is not None:
-        figure = ax.get_figure(root=True) if hasattr(ax, "get_subplotspec") else ax.figure
-        return figure, ax  # type: ignore[return-value]
+        figure: Any = ax.get_figure(root=True) if hasattr(ax, "get_subplotspec") else ax.figure
+        return figure, ax
     import matplotlib.pyplot as plt
 
-    return plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    return figure, ax
 
 
 def _finish(axes: Axes, title: str) -> None:

@@ -40,6 +40,12 @@ class DMImage:
         file tells.  What it doesn't is not there.
     shape : tuple of int
         Slowest axis first.
+
+    Examples
+    --------
+    >>> image = DMImage(shape=(2, 3), imageData=np.zeros((2, 3)), imageInfo={"C3": 2.7})
+    >>> image.read_frames(0, 1).shape
+    (1, 2, 3)
     """
 
     def __init__(self, *, imageInfo: dict[str, Any] | None = None,  # noqa: N803
@@ -56,8 +62,10 @@ class DMImage:
         """The pixels, as an array of `shape`.
 
         Most types are mapped into memory: only what is touched is read, and what is
-        written to the array never reaches the file.  Booleans, colours (with the fields
-        R, G, B and A) and packed Fourier transforms are read when this is first asked for.
+        written to the array never reaches the file (where the system can't promise the
+        memory to write all of it, the array is read-only).  Booleans, colours (with the
+        fields R, G, B and A) and packed Fourier transforms are read when this is first
+        asked for.
 
         A program that cuts a file short while it is mapped ends the process that touches
         the missing pixels, as with every memory map; `read` raises an error instead.
@@ -121,7 +129,12 @@ class DMImage:
         return pixels.read_frames(first, last).reshape(-1, *frame_shape)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the pixels for `numpy.asarray`, from `read`."""
+        """Return the pixels for `numpy.asarray`, from `read`; without a copy `imageData`."""
+        if copy is False:
+            if dtype is not None and np.dtype(dtype) != self.imageData.dtype:
+                raise ValueError(f"pixels of {self.imageData.dtype} can't be had as "
+                                 f"{np.dtype(dtype)} without a copy")
+            return self.imageData
         return self.read() if dtype is None else self.read().astype(dtype, copy=False)
 
     def __repr__(self) -> str:

@@ -101,6 +101,8 @@ class DMArray:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the array, for `numpy.asarray`."""
+        if copy is False:
+            raise ValueError("an array in a file can't be had without a copy")
         return self.read() if dtype is None else self.read().astype(dtype, copy=False)
 
 
@@ -212,7 +214,9 @@ class TagParser:
                 names.append(name)
                 values.append(value)
             except MRCFormatError as error:
-                self._report(error)
+                if not self.permissive:
+                    raise
+                self.damage.append(error)
                 self._entry_end = end
                 self.discardTag()
             if self._lost:

@@ -95,5 +95,10 @@ def asyncReadDM4(filename: str | os.PathLike[str], *args: Any,  # noqa: N802
     -------
     concurrent.futures.Future
         Its ``result()`` is what `readDM4` returns.
+
+    Examples
+    --------
+    >>> asyncReadDM4("none.dm4").exception()
+    FileNotFoundError(2, 'No such file or directory')
     """
     return futures.submit(readDM4, filename, *args, **kwargs)

@@ -152,6 +152,15 @@ def test_image_data_is_a_map_of_its_own(tmp_path):
     assert dm.im[1].imageData is data
 
 
+def test_as_an_array_with_and_without_a_copy(tmp_path):
+    image = read(tmp_path, w.image_of(sample("i2", (4, 5)))).im[1]
+    assert np.asarray(image, "f8").dtype == "f8"
+    assert image.__array__(copy=False) is image.imageData
+    assert image.__array__("i2", copy=False) is image.imageData
+    with pytest.raises(ValueError, match="without a copy"):
+        image.__array__("f8", copy=False)
+
+
 def test_a_map_larger_than_memory(tmp_path, monkeypatch):
     class OnlyReadable(dm_pixels.mmap.mmap):
         def __new__(cls, *args, access, **options):

@@ -112,6 +112,8 @@ def test_large_arrays_stay_in_the_file(tmp_path, version, order):
     np.testing.assert_array_equal(np.asarray(tags["numbers"], "f8"), numbers)
     assert tags["pairs"].dtype.names == ("f0", "f1")
     np.testing.assert_array_equal(tags["pairs"].read()["f1"], pairs[1::2])
+    with pytest.raises(ValueError, match="without a copy"):
+        tags["numbers"].__array__(copy=False)
     assert set(tags["text"].read()) == {ord("x")}
     assert tags["string"].nbytes == 100_000
     assert tags["after"] == 5

@@ -22,7 +22,7 @@ INCUMBENT = "mrcz==0.6.0"
 INCUMBENT_FOLDER = "python-mrcz"
 
 PACKAGES: dict[str, tuple[str, ...]] = {
-    "mrcz": ("numpy", "blosc", "python-rapidjson"),
+    "mrcz": ("numpy", "blosc", "python-rapidjson", "xxhash", "tqdm"),
     "python-mrcz": ("numpy", "blosc", "packaging"),
     "numpy": ("numpy",),
     "mrcfile": ("mrcfile",),
@@ -119,7 +119,6 @@ class Environment:
         absent: list[str] = []
         for name in wanted:
             needed = [*PACKAGES[name], *([INCUMBENT_FOLDER] if name == "python-mrcz" else [])]
-            needed = [package for package in needed if package != "python-rapidjson"]
             (here if all(package in found for package in needed) else absent).append(name)
         return here, absent
 

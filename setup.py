@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = (HERE / "mrcz" / "__version__.py").read_text().split('"')[-2]
@@ -28,7 +28,7 @@ setup(
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     python_requires=">=3.10",
-    packages=["mrcz", "mrcz.commands", "mrcz.plugins", "mrcz.tests"],
+    packages=[*find_packages(include=["mrcz", "mrcz.*"]), "mrcz.tests"],
     package_dir={"mrcz": "mrcz", "mrcz.tests": "tests"},
     package_data={"mrcz": ["py.typed", "data/*"],
                   "mrcz.tests": ["data/*", "data/*/*"]},

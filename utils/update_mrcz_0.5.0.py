@@ -1,0 +1,53 @@
+"""Save files of MRCZ below 0.5.0 anew, keeping the old ones beside them.
+
+Usage: python update_mrcz_0.5.0.py [--dry-run] [--slices N] FILE_OR_FOLDER…
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mrcz.errors import MRCError
+from mrcz.resave import resave
+
+SUFFIXES = (".mrc", ".mrcs", ".mrcz")
+
+
+def files_of(names: list[str]) -> Iterator[Path]:
+    """Yield the files, and those in the folders, that are named."""
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        else:
+            yield path
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the program; returns 1 if a file could not be saved anew."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="+", metavar="FILE_OR_FOLDER")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done")
+    parser.add_argument("--slices", type=int, default=1, metavar="N",
+                        help="1: lists of images (default), 0: arrays, N: lists of volumes")
+    options = parser.parse_args(arguments)
+    failed = 0
+    paths = list(files_of(options.names))
+    for number, path in enumerate(paths, 1):
+        progress = f"[{number}/{len(paths)}] {path}"
+        try:
+            result = resave(path, slices=options.slices, dry_run=options.dry_run)
+        except (MRCError, OSError, ValueError) as error:
+            failed += 1
+            print(f"{progress}: FAILED, left as it was: {error}", file=sys.stderr)
+            continue
+        kept = f"; the old file is {result.backup}" if result.backup else ""
+        print(f"{progress}: {result.reason}{kept}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -160,8 +160,13 @@ def _as_array(image: Any) -> Any:
         return image
     if isinstance(image, (np.ndarray, np.generic)):
         return np.asarray(image)
-    if hasattr(image, "shape") and hasattr(image, "dtype") and hasattr(image, "__getitem__"):
-        return image if hasattr(image, "ndim") else np.asarray(image)
+    if (
+        isinstance(getattr(image, "dtype", None), np.dtype)
+        and hasattr(image, "shape")
+        and hasattr(image, "ndim")
+        and hasattr(image, "__getitem__")
+    ):
+        return image
     if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
         return np.asarray(image)
     return None

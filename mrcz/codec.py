@@ -262,7 +262,8 @@ def compress(address: int, nbytes: int, typesize: int, options: CodecOptions) ->
     if options.backend == "blosc2":
         from . import codec2
 
-        return codec2.compress(address, nbytes, typesize, options)
+        return codec2.compress(address, nbytes, typesize, compressor=options.compressor,
+                               clevel=options.clevel, shuffle=options.shuffle)
     if nbytes > MAX_CHUNK_BYTES - MAX_OVERHEAD:
         raise ValueError(f"a compressed frame must be smaller than 2**31 bytes, not {nbytes}")
     chunk: bytes = blosc_extension.compress_ptr(

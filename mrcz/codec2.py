@@ -6,12 +6,9 @@ import ctypes
 import importlib
 import importlib.util
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import MissingCodecError, MRCFormatError
-
-if TYPE_CHECKING:
-    from .codec import CodecOptions
 
 __all__ = ["compress", "decompress", "require"]
 
@@ -56,18 +53,28 @@ def require(compressor: str, plugin: str | None) -> None:
         raise RuntimeError(f"compressor {compressor!r} needs the package {plugin!r}")
 
 
-def compress(address: int, nbytes: int, typesize: int, options: CodecOptions) -> bytes:
-    """Return the version-5 chunk of `nbytes` bytes at `address`."""
+def compress(
+    address: int, nbytes: int, typesize: int, *, compressor: str, clevel: int, shuffle: int
+) -> bytes:
+    """Return the version-5 chunk of `nbytes` bytes at `address`.
+
+    Parameters
+    ----------
+    address, nbytes, typesize : int
+        The pixels.
+    compressor, clevel, shuffle
+        As in `codec.CodecOptions`.
+    """
     blosc2 = _import_blosc2("backend='blosc2'")
     filters = (blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE, blosc2.Filter.BITSHUFFLE)
     data = (ctypes.c_char * nbytes).from_address(address)
     with _lock:
         chunk: bytes = blosc2.compress2(
             memoryview(data),
-            codec=getattr(blosc2.Codec, _CODEC_NAMES[options.compressor]),
-            clevel=options.clevel,
+            codec=getattr(blosc2.Codec, _CODEC_NAMES[compressor]),
+            clevel=clevel,
             typesize=typesize,
-            filters=[filters[options.shuffle]],
+            filters=[filters[shuffle]],
             filters_meta=[0],
             blocksize=0,
         )

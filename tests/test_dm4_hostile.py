@@ -21,7 +21,9 @@ TAGS = {"text": w.text("some text"), "struct": w.struct_of([3, 6], [1, 2]),
 
 
 def whole(version=4, order="<"):
-    return w.dm_bytes(w.document(w.image_of(MOVIE, tags=TAGS), Last=w.int32(7)), version, order)
+    """A file as small as it can be with one of all."""
+    images = [w.thumbnail(2), w.image_of(MOVIE, tags=TAGS)]
+    return w.dm_bytes({"ImageList": images, "Last": w.int32(7)}, version, order)
 
 
 def read_bytes(tmp_path, data, **options):
@@ -46,6 +48,7 @@ def permissive(tmp_path, data):
         return read_bytes(tmp_path, data, permissive=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [3, 4])
 def test_a_file_cut_anywhere(tmp_path, version):
     data = whole(version)
@@ -57,6 +60,7 @@ def test_a_file_cut_anywhere(tmp_path, version):
         assert isinstance(caught.value, EOFError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [3, 4])
 def test_a_file_cut_anywhere_read_as_far_as_it_goes(tmp_path, version):
     data = whole(version)
@@ -68,7 +72,7 @@ def test_a_file_cut_anywhere_read_as_far_as_it_goes(tmp_path, version):
         assert isinstance(dm.damage[0], MRCTruncatedError)
         use(dm)
         found = str(dm.tags).count(":")
-        assert found >= number_of_tags or size < 4000
+        assert found >= number_of_tags
         number_of_tags = found
     assert dm.tags["Last"] == 7
 
@@ -197,6 +201,7 @@ def test_directories_that_hold_themselves_deeply(tmp_path):
             read_bytes(tmp_path, data + directory)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [3, 4])
 def test_every_byte_changed(tmp_path, version):
     data = whole(version)

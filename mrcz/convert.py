@@ -17,7 +17,7 @@ from .ioMRC import writeMRC
 from .units import angstrom_per
 from .writer import create
 
-__all__ = ["dm_to_mrcz"]
+__all__ = ["describe_dm", "dm_to_mrcz"]
 
 logger = logging.getLogger("mrcz")
 
@@ -77,18 +77,43 @@ def dm_to_mrcz(
     has the spacing of y.  Spectra become images of one row, and of 4-D data all frames
     stand behind one another: ``meta['dm4']`` has the dimensions.
     """
-    dm = source if isinstance(source, readDM4) else readDM4(source)
-    picked = _pick(dm, image)
+    picked, known = describe_dm(source, image)
     if _is_mrcz(target):
         options.setdefault("compressor", "zstd")
-    options = {**_header_of(picked), **options}
-    options["meta"] = {**_metadata_of(dm, picked), **(meta or {})}
-    if 0 in picked.shape:
-        raise ValueError(f"{dm.filename}: an image of shape {picked.shape} has no pixels to write")
+    options = {**known, **options, "meta": {**known["meta"], **(meta or {})}}
     if len(picked.shape) > 2:
         _write_frames(picked, target, **options)
     else:
         writeMRC(np.atleast_2d(picked.read()), target, **options)
+
+
+def describe_dm(
+    source: str | os.PathLike[str] | readDM4, image: int | None = None
+) -> tuple[DMImage, dict[str, Any]]:
+    """Return an image of a DM file, and what the tags tell as options of `mrcz.create`.
+
+    Parameters
+    ----------
+    source, image
+        As of `dm_to_mrcz`.
+
+    Returns
+    -------
+    image : DMImage
+        Its pixels, lazily.
+    options : dict
+        ``pixelsize``, ``meta`` and what else is known.
+
+    Raises
+    ------
+    ValueError
+        If there is no such image, or it has no pixels.
+    """
+    dm = source if isinstance(source, readDM4) else readDM4(source)
+    picked = _pick(dm, image)
+    if 0 in picked.shape:
+        raise ValueError(f"{dm.filename}: an image of shape {picked.shape} has no pixels to write")
+    return picked, {**_header_of(picked), "meta": _metadata_of(dm, picked)}
 
 
 def _write_frames(image: DMImage, target: Any, **options: Any) -> None:

@@ -1,8 +1,8 @@
 """The subcommands of ``mrcz``, one module each."""
 
-from . import compress, decompress, demo, info, repair, verify
+from . import compress, convert, decompress, demo, info, repair, verify
 
 __all__ = ["COMMANDS"]
 
-COMMANDS = (info, compress, decompress, verify, repair, demo)
+COMMANDS = (info, compress, decompress, convert, verify, repair, demo)
 """In the order of the help."""

@@ -17,6 +17,7 @@ from .console import UsageError, print_json, say, size_text
 from .copying import (
     check_restores,
     copy_frames,
+    keep_status,
     remove_original,
     require_absent,
     unfinished_file,
@@ -212,7 +213,7 @@ def compress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Names
                           skipped="is done already", verified=args.delete_original,
                           removed=args.delete_original)
         require_absent(output, args.force)
-        with unfinished_file(output, status, path) as unfinished:
+        with unfinished_file(output, path, status) as unfinished:
             writer = writer_like(
                 reader, unfinished, n_threads=threads, fsync=args.delete_original,
                 compressor=args.compressor, clevel=args.level, shuffle=args.shuffle,
@@ -222,6 +223,7 @@ def compress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Names
             copy_frames(reader, writer, job, threads=threads)
             if args.verify:
                 check_restores(unfinished, reader, job, threads=threads)
+            keep_status(unfinished, path, status, status.st_mtime_ns)
         with MRCReader(output) as copy:
             how = _how(copy)
     if args.delete_original:

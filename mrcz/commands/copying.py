@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import secrets
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 from ..errors import MRCError
 from ..header import IMAGE_STACK, VOLUME, VOLUME_STACK
+from ..importers import header_options
 from ..options import parse_write_options
 from ..pixels import writable_mode
 from ..reader import MRCReader
@@ -22,7 +22,7 @@ from .files import Job
 from .original import Original
 from .slabs import read_slabs
 
-__all__ = ["check_restores", "copy_frames", "header_options", "remove_original",
+__all__ = ["check_restores", "copy_frames", "keep_status", "remove_original",
            "require_absent", "unfinished_file", "writer_like"]  # fmt: skip
 
 KNOWN_SPACE_GROUPS = (IMAGE_STACK, VOLUME, VOLUME_STACK)
@@ -31,17 +31,17 @@ COMPARED_BYTES = 1 << 22
 
 
 @contextmanager
-def unfinished_file(output: str, model: os.stat_result, source: str) -> Iterator[str]:
+def unfinished_file(output: str, source: str, status: os.stat_result) -> Iterator[str]:
     """Give a path to write to, and move it to `output` if all goes well in the block.
 
     Parameters
     ----------
     output : str
         Final path.
-    model : os.stat_result
-        Of `source` when it was opened: the new file gets its times, unless it changed.
     source : str
         What the output is made from.
+    status : os.stat_result
+        Of the source, before it was read.
 
     Raises
     ------
@@ -55,26 +55,29 @@ def unfinished_file(output: str, model: os.stat_result, source: str) -> Iterator
     try:
         yield path
         now = os.stat(source)
-        if (now.st_size, now.st_mtime_ns) != (model.st_size, model.st_mtime_ns):
+        if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
             raise MRCError(f"{source}: it was changed while it was read; nothing is written")
-        with contextlib.suppress(OSError):  # a file system without permissions, say
-            shutil.copymode(source, path)
-        os.utime(path, ns=(model.st_atime_ns, model.st_mtime_ns))
         os.replace(path, output)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
 
 
-def header_options(reader: MRCReader) -> dict[str, Any]:
-    """Return the options of `mrcz.create` that say what a file's header says."""
-    fields = reader.record.fields
-    numbers = {"voltage": fields["voltage"], "C3": fields["c3"], "gain": fields["gain"]}
-    return {
-        # Files of other programs have anything in these words.
-        **{name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()},
-        "pixelsize": [size if math.isfinite(size) else 0.0 for size in reader.record.pixelsize],
-    }
+def keep_status(path: str, source: str, status: os.stat_result, mtime_ns: int) -> None:
+    """Give a copy the permissions of what it is made from, and a time.
+
+    Parameters
+    ----------
+    path, source : str
+        The copy, and what it is made from.
+    status : os.stat_result
+        Of the source.
+    mtime_ns : int
+        When it was changed, in nanoseconds since 1970.
+    """
+    with contextlib.suppress(OSError):  # a file system without permissions, say
+        shutil.copymode(source, path)
+    os.utime(path, ns=(status.st_atime_ns, mtime_ns))
 
 
 def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
@@ -98,7 +101,7 @@ def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
     if record.mode.channels > 1:
         raise TypeError(f"{record.path}: RGB images can't be compressed: MRCZ has no mode for them")
     mode, _ = writable_mode("uint4" if record.mode.packed else reader.dtype)
-    parsed = parse_write_options(**{**header_options(reader), **options})
+    parsed = parse_write_options(**{**header_options(record), **options})
     slices, ispg = reader.slices(), record.fields["ispg"]
     if slices:
         ispg = VOLUME_STACK if record.items_are_volumes or slices > 1 else IMAGE_STACK

@@ -13,6 +13,7 @@ from ..sinks import open_sink
 from .compress import Result, add_copy_arguments, run_copies
 from .copying import (
     copy_frames,
+    keep_status,
     remove_original,
     require_absent,
     unfinished_file,
@@ -75,15 +76,15 @@ def decompress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Nam
     with MRCReader(path) as reader:
         original = Original.remembered_by(reader)
         require_absent(output, args.force)
-        with unfinished_file(output, status, path) as unfinished:
+        with unfinished_file(output, path, status) as unfinished:
             if original is None:
                 _write_anew(reader, unfinished, job, threads)
             else:
                 _restore(original, reader, unfinished, job, threads)
             if args.delete_original:
                 _check_pixels(unfinished, reader, threads)
-        if original is not None:
-            os.utime(output, ns=(status.st_atime_ns, original.mtime_ns))
+            keep_status(unfinished, path, status,
+                        status.st_mtime_ns if original is None else original.mtime_ns)
     if args.delete_original:
         remove_original(path, output)
     return Result(path, output, status.st_size, os.path.getsize(output),

@@ -15,7 +15,8 @@ from ..errors import MRCError
 from ..parallel import threads_of
 from .console import complain, progress_bar
 
-__all__ = ["MRC_SUFFIXES", "InputFile", "Job", "add_file_arguments", "add_job_arguments",
+__all__ = ["MRC_SUFFIXES", "STREAM_SUFFIXES", "InputFile", "Job", "add_file_arguments",
+           "add_job_arguments",
            "find_files", "for_each_file", "output_paths", "positive_int",
            "split_suffix"]  # fmt: skip
 

@@ -150,7 +150,7 @@ def print_page(page: dict[str, Any]) -> None:
         ("dimensions", f"{_shape_text(page)}  {_kind(page)}"),
         ("pixels", f"{page['dtype']}  (mode {page['mode']}, {page['byteorder']})"),
         ("stored", _storage_text(page)),
-        ("pixel size", " ".join(map(_number_text, page["pixelsize"])) + " Å  (z y x)"),
+        ("pixel size", _pixelsize_text(page["pixelsize"])),
         ("voltage", f"{_number_text(page['voltage'])} kV"),
         ("C3", f"{_number_text(page['C3'])} mm"),
         ("gain", f"{_number_text(page['gain'])} counts/e-"),
@@ -177,12 +177,19 @@ def print_overview(pages: list[dict[str, Any]]) -> None:
         ("file", "dimensions", "pixels", "compressor", "size", "ratio", "pixel size"),
         [(page["file"], _shape_text(page), page["dtype"], page["compressor"] or "-",
           size_text(page["bytes"]), f"{page['ratio']:.2f}" if "ratio" in page else "damaged",
-          f"{_number_text(page['pixelsize'][2])} Å") for page in pages],
+          f"{_number_text(page['pixelsize'][2])} Å" if page["pixelsize"][2] else "unknown")
+         for page in pages],
     )
 
 
 def _number_text(value: float | None) -> str:
     return "not a number" if value is None else f"{value:g}"
+
+
+def _pixelsize_text(sizes: list[float | None]) -> str:
+    if not any(sizes):
+        return "unknown"
+    return f"{' '.join(map(_number_text, sizes))} Å  (z y x)"
 
 
 def _shape_text(page: dict[str, Any]) -> str:

@@ -1,0 +1,349 @@
+"""``mrcz convert``: any file that can be read to MRC, MRCZ, NumPy or TIFF."""
+
+from __future__ import annotations
+
+import argparse
+import bz2
+import contextlib
+import gzip
+import itertools
+import logging
+import lzma
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..codec import SHUFFLES
+from ..errors import MissingCodecError
+from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend
+from ..importers import Frames, open_frames
+from ..modes import BLOSC1_COMPRESSORS
+from ..options import parse_write_options
+from ..pixels import Pixels, writable_mode
+from ..sinks import InPlaceFile, open_sink
+from ..sources import FileSource
+from ..writer import StackWriter
+from .console import UsageError, say, size_text
+from .copying import require_absent, unfinished_file
+from .files import MRC_SUFFIXES, STREAM_SUFFIXES, Job, for_each_file, positive_int
+from .original import user_metadata
+from .transforms import Plan, parse_bin, parse_slice, transformed
+
+__all__ = ["add_parser", "run"]
+
+logger = logging.getLogger("mrcz")
+
+NUMPY, TIFF = (".npy",), (".tif", ".tiff")
+HISTORY = "mrczConvert"
+"""Key of the metadata that tells what was done."""
+
+STREAMS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+MOST_LABELS = 10
+
+EPILOG = """\
+examples:
+  mrcz convert movie.dm4 movie.mrcz
+  mrcz convert movie.tif movie.mrcz                    K3 movies: LZW, many pages
+  mrcz convert movie.eer movie.mrcz --bin 40,1,1       40 frames averaged into one
+  mrcz convert movie.mrcz part.mrc --slice 0:10
+  mrcz convert map.mrc small.mrc --slice :,100:300,100:300 --bin 2,2,2
+  mrcz convert average.mrc average.mrcz --keep-bits 10
+  mrcz convert *.tif compressed/                       a folder that exists
+
+The name of OUT says what is written: .mrcz compressed; .mrc, .mrcs, .map, .rec, .st, .ali
+not, or packed as a whole with .gz, .bz2 or .xz behind; .npy; .tif. Read are, by content, all
+of these, .npz, DM4, DM3 and EER, and what HyperSpy knows where it is installed.
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the command line."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "convert", help="convert between MRC, MRCZ, DM4, TIFF, EER and NumPy",
+        description="Convert files, or parts of them, frame by frame.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="IN", help="what to read")
+    parser.add_argument("output", metavar="OUT", help="new file, or a folder for several")
+    parser.add_argument("--slice", type=parse_slice, metavar="Z[,Y[,X]]",
+                        default=(slice(None),) * 3,
+                        help="part to take, as in Python: 0:10, 5, ::2, :,0:512,0:512")
+    parser.add_argument("--bin", type=parse_bin, metavar="N|Z,Y,X", default=(1, 1, 1),
+                        help="average N x N pixels, or Z x Y x X; integers become float32")
+    parser.add_argument("--dtype", metavar="TYPE",
+                        help="store as int8, int16, uint16, float32, uint4 ...; an error if a "
+                             "value does not fit")
+    parser.add_argument("--keep-bits", type=positive_int, metavar="N",
+                        help="LOSSY: round the mantissas of floats to N bits; the metadata tells")
+    parser.add_argument("-c", "--compressor", choices=("auto", "none", *BLOSC1_COMPRESSORS),
+                        metavar="CODEC", help="%(choices)s; default: auto for .mrcz, else none")
+    parser.add_argument("-l", "--level", type=int, choices=range(10), default=1, metavar="N",
+                        help="0 to 9, default %(default)s")
+    parser.add_argument("--shuffle", choices=("auto", *SHUFFLES), metavar="FILTER",
+                        help="%(choices)s")
+    parser.add_argument("--pixelsize", type=float, metavar="A",
+                        help="Angstrom, where the file does not tell or is wrong")
+    parser.add_argument("--item", metavar="NAME",
+                        help="image number in a DM file, array in an .npz, series in a TIFF")
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
+    parser.add_argument("--jobs", type=positive_int, default=1, metavar="N",
+                        help="files at a time")
+    parser.add_argument("--threads", type=positive_int, metavar="N",
+                        help="threads in all; default: one a core")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line says."""
+    pairs = _pairs(args)
+    if args.dtype is not None:
+        try:
+            writable_mode(args.dtype, what="--dtype")
+        except TypeError as error:
+            raise UsageError(error) from error
+
+    def work(pair: tuple[str, str], job: Job) -> str:
+        return convert_file(*pair, args, job)
+
+    sizes = [os.path.getsize(path) for path, _ in pairs if os.path.isfile(path)]
+    failed = for_each_file(work, pairs, args=args, nbytes=sum(sizes),
+                           report=(lambda text: None) if args.quiet else say)
+    return 1 if failed else 0
+
+
+def _pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return what to read and what to write."""
+    if not os.path.isdir(args.output):
+        if len(args.inputs) > 1:
+            raise UsageError(f"{args.output} is not a folder, and there are {len(args.inputs)} "
+                             f"files to convert")
+        if args.output.endswith(("/", os.sep)):
+            raise UsageError(f"there is no folder {args.output}")
+        pairs = [(args.inputs[0], args.output)]
+    else:
+        pairs = [(path, os.path.join(args.output, _stem(path) + ".mrcz")) for path in args.inputs]
+    outputs = [os.path.abspath(output) for _, output in pairs]
+    for path, output in pairs:
+        if _format(output) not in (*MRC_SUFFIXES, *NUMPY, *TIFF):
+            raise UsageError(f"{output}: the name must end with one of "
+                             f"{' '.join((*MRC_SUFFIXES, *NUMPY, *TIFF))}")
+        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
+            raise UsageError(f"{path} can't be converted into itself")
+        if outputs.count(os.path.abspath(output)) > 1:
+            raise UsageError(f"several files would go to {output}")
+    return pairs
+
+
+def _stem(path: str) -> str:
+    stem, suffix = os.path.splitext(os.path.basename(path))
+    return os.path.splitext(stem)[0] if suffix.lower() in STREAM_SUFFIXES else stem
+
+
+def _format(path: str) -> str:
+    stem, suffix = os.path.splitext(path)
+    return os.path.splitext(stem if suffix.lower() in STREAM_SUFFIXES else path)[1].lower()
+
+
+def convert_file(path: str, output: str, args: argparse.Namespace, job: Job) -> str:
+    """Convert one file; return what to say of it."""
+    require_absent(output, args.force)
+    status = os.stat(path)
+    with open_frames(path, threads=job.threads, item=args.item) as frames:
+        plan = Plan.of(frames, args.slice, args.bin, args.dtype, args.keep_bits)
+        share = status.st_size / plan.shape[0]
+
+        def pieces() -> Iterator[Pixels]:
+            for piece in transformed(frames, plan):
+                yield piece
+                job.advance(int(len(piece) * share))
+
+        with unfinished_file(output, path, status) as unfinished:
+            _write(unfinished, output, frames, plan, pieces(), args, job)
+    shape = " x ".join(map(str, plan.shape))
+    kind = plan.dtype.name
+    if _format(output) in MRC_SUFFIXES:
+        wanted = _wanted_dtype(frames, plan, args)
+        kind = "uint4" if wanted == "uint4" else writable_mode(wanted)[1].name
+    return f"{path} -> {output}  {shape} {kind}, {size_text(os.path.getsize(output))}"
+
+
+def _wanted_dtype(frames: Frames, plan: Plan, args: argparse.Namespace) -> Any:
+    return args.dtype or ("uint4" if frames.packed and plan.dtype == np.uint8 else plan.dtype)
+
+
+def _write(
+    path: str,
+    output: str,
+    frames: Frames,
+    plan: Plan,
+    pieces: Iterator[Pixels],
+    args: argparse.Namespace,
+    job: Job,
+) -> None:
+    """Write in the format that the name of the output asks for."""
+    kind, stream = _format(output), os.path.splitext(output)[1].lower()
+    options = _options(frames, plan, args)
+    if kind in NUMPY:
+        _write_npy(path, plan, pieces)
+    elif kind in TIFF:
+        _write_tiff(path, plan, pieces, options["pixelsize"])
+    else:
+        compressor = args.compressor or ("auto" if kind == ".mrcz" else "none")
+        if compressor != "none":
+            options.update(compressor=compressor, clevel=args.level, shuffle=args.shuffle)
+        _write_mrc(path, frames, plan, pieces, args, threads=job.threads, **options)
+    if stream in STREAMS:
+        _pack(path, STREAMS[stream])
+
+
+def _options(frames: Frames, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Return header and metadata of the result, as options of `mrcz.create`."""
+    options = dict(frames.options)
+    sizes = options.get("pixelsize", [0.0] * 3) if args.pixelsize is None else [args.pixelsize] * 3
+    steps = [part.step * size for part, size in zip(plan.ranges, plan.bins, strict=True)]
+    options["pixelsize"] = [float(size) * step for size, step in zip(sizes, steps, strict=True)]
+    meta = user_metadata(options.get("meta") or {})
+    history = _history(frames, plan, args)
+    options["meta"] = {**meta, HISTORY: history} if history else meta
+    if plan.shape[0] != frames.shape[0] and isinstance(meta.get("slices"), int):
+        del options["meta"]["slices"]
+    return options
+
+
+def _history(frames: Frames, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what is done to the pixels, empty where nothing is."""
+    whole = tuple(range(size) for size in frames.shape)
+    done: dict[str, Any] = {}
+    if plan.ranges != whole:
+        done["slice"] = [[part.start, part.stop, part.step] for part in plan.ranges]
+    if plan.bins != (1, 1, 1):
+        done["bin"] = list(plan.bins)
+    if plan.dtype != frames.dtype:
+        done["dtype"] = [frames.dtype.name, args.dtype or plan.dtype.name]
+    if plan.bits is not None:
+        done["keepBits"] = plan.bits
+    return done
+
+
+def _write_mrc(
+    path: str,
+    frames: Frames,
+    plan: Plan,
+    pieces: Iterator[Pixels],
+    args: argparse.Namespace,
+    *,
+    threads: int,
+    **options: Any,
+) -> None:
+    mode, _ = writable_mode(_wanted_dtype(frames, plan, args), what=f"{args.inputs[0]}")
+    parsed = parse_write_options(n_threads=threads, **options)
+    slices, ispg = _arrangement(frames, plan)
+    writer = StackWriter(open_sink(path), mode, (plan.shape[1], plan.shape[2]), parsed,
+                         slices=slices, ispg=ispg, count=plan.shape[0])
+    with writer:
+        for piece in pieces:
+            writer.append_slab(list(piece))
+    if frames.record is not None:
+        _carry_over(path, frames.record, plan, keep_group=not slices)
+
+
+def _arrangement(frames: Frames, plan: Plan) -> tuple[int, int]:
+    """Return slices an item and ISPG."""
+    if frames.slices > 1 and plan.shape[0] == frames.shape[0]:
+        return frames.slices, VOLUME_STACK
+    if frames.slices == 1:
+        return 1, IMAGE_STACK
+    return 0, frames.ispg if frames.ispg in (IMAGE_STACK, VOLUME) else VOLUME
+
+
+def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> None:
+    """Copy what MRC's own header tells beyond the options: place, axes, labels."""
+    fields = record.fields
+    extended = fields["exttyp"].decode("latin-1").strip("\0 ") or "of another program"
+    if fields["nsymbt"] and extended.lower() != "json":
+        logger.warning("%s: its extended header (%s, %d bytes) is not carried over; "
+                       "mrcz compress keeps it", record.path, extended, fields["nsymbt"])
+    with FileSource(path) as source:
+        new = source.read(0, HEADER_BYTES)
+    own = [text for text in _labels(new) if text.startswith(b"MRCZ")]
+    old = [text for text in fields["labels"] if text.strip(b"\0 ")
+           and not text.startswith(b"MRCZ")]
+    labels = [*own, *old][:MOST_LABELS]
+    changes: dict[str, Any] = {
+        "labels": labels + [b""] * (MOST_LABELS - len(labels)), "nlabl": len(labels),
+        "mapc": fields["mapc"], "mapr": fields["mapr"], "maps": fields["maps"],
+        "cellb": fields["cellb"],
+    }
+    z, y, x = plan.ranges
+    pixel, moves = record.pixelsize[::-1], (x.start, y.start, z.start)
+    for name, axis in (("nxstart", x), ("nystart", y), ("nzstart", z)):
+        place = "xyz".index(name[1])
+        shrunk = axis.step * plan.bins[2 - place]
+        changes[name] = (fields[name] + moves[place]) // shrunk
+    if any(fields["origin"]):
+        changes["origin"] = [origin + move * size for origin, move, size
+                             in zip(fields["origin"], moves, pixel, strict=True)]
+    if keep_group and plan.ranges == tuple(range(size) for size in (record.nz, record.ny,
+                                                                    record.nx)):
+        changes["ispg"] = fields["ispg"]
+    file = InPlaceFile(path)
+    try:
+        file.write_at(0, amend(new, "<", **changes))
+    finally:
+        file.commit()
+
+
+def _labels(head: bytes) -> list[bytes]:
+    return [head[224 + 80 * n : 304 + 80 * n].rstrip(b"\0 ") for n in range(MOST_LABELS)]
+
+
+def _write_npy(path: str, plan: Plan, pieces: Iterator[Pixels]) -> None:
+    shape = plan.shape if plan.shape[0] > 1 else plan.shape[1:]
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_2_0(
+            file, {"descr": np.lib.format.dtype_to_descr(plan.dtype), "fortran_order": False,
+                   "shape": shape})
+        for piece in pieces:
+            file.write(np.ascontiguousarray(_exactly(piece, plan)).data)
+
+
+def _write_tiff(path: str, plan: Plan, pieces: Iterator[Pixels], pixelsize: list[float]) -> None:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingCodecError("writing TIFF needs the package 'tifffile': "
+                                "pip install mrcz[tiff]") from error
+    known = pixelsize[1] > 0 and pixelsize[2] > 0
+    resolution = (1e8 / pixelsize[2], 1e8 / pixelsize[1]) if known else None
+    frames = itertools.chain.from_iterable(_exactly(piece, plan) for piece in pieces)
+    nbytes = int(np.prod(plan.shape, dtype=np.int64)) * plan.dtype.itemsize
+    with open(path, "wb") as file:
+        tifffile.imwrite(
+            file, frames, shape=plan.shape, dtype=plan.dtype, bigtiff=nbytes > 3 << 30,
+            photometric="minisblack", resolution=resolution,
+            resolutionunit="CENTIMETER" if known else None, software="mrcz",
+        )  # fmt: skip
+
+
+def _exactly(piece: Pixels, plan: Plan) -> Pixels:
+    """Return a piece as the dtype of the plan, all its values kept."""
+    from ..pixels import cast_into
+
+    out = np.empty(piece.shape, plan.dtype)
+    cast_into(piece, out, largest=None, what="a frame")
+    return out
+
+
+def _pack(path: str, opener: Any) -> None:
+    """Replace a file by a compressed stream of it."""
+    packed = f"{path}.packed"
+    try:
+        with open(path, "rb") as source, opener(packed, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        os.replace(packed, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(packed)

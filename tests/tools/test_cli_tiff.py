@@ -1,0 +1,148 @@
+"""`mrcz convert` from and to TIFF, and from EER, with tifffile as the judge."""
+
+import struct
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+import mrcz
+from mrcz.cli import main
+
+MOVIE = np.random.default_rng(5).poisson(0.5, (6, 64, 80)).astype("uint8")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def convert(*arguments):
+    return main(["convert", "-q", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib", "zstd"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_movies_of_many_pages(compression, bigtiff, byteorder):
+    with tifffile.TiffWriter("k3.tif", bigtiff=bigtiff, byteorder=byteorder) as tiff:
+        for frame in MOVIE:  # page by page, as cameras write
+            tiff.write(frame, compression=compression, contiguous=False, metadata=None,
+                       resolution=(1e8 / 0.83, 1e8 / 0.83), resolutionunit="CENTIMETER",
+                       description="SerialEM: K3")
+    assert convert("k3.tif", "k3.mrcz") == 0
+    image, header = mrcz.readMRC("k3.mrcz")
+    np.testing.assert_array_equal(image, MOVIE)
+    assert header["pixelsize"] == pytest.approx([0.83] * 3, rel=1e-5)
+    assert header["imageDescription"] == "SerialEM: K3"
+    assert convert("k3.tif", "part.mrc", "--slice", "1:4,10:20,:5", "--dtype", "int8") == 0
+    np.testing.assert_array_equal(mrcz.readMRC("part.mrc")[0], MOVIE[1:4, 10:20, :5])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])
+def test_stacks_of_imagej(dtype):
+    tifffile.imwrite("ij.tif", MOVIE.astype(dtype), imagej=dtype != "int16",
+                     resolution=(1 / 1.2e-3, 1 / 1.2e-3),
+                     metadata={"spacing": 0.002, "unit": "um"} if dtype != "int16" else None)
+    assert convert("ij.tif", "ij.mrc") == 0
+    image, header = mrcz.readMRC("ij.mrc")
+    np.testing.assert_array_equal(image, MOVIE)
+    if dtype != "int16":
+        assert header["pixelsize"] == pytest.approx([20, 12, 12], rel=1e-5)
+
+
+def test_72_dpi_is_no_pixel_size():
+    tifffile.imwrite("a.tif", MOVIE, resolution=(72, 72), resolutionunit="INCH")
+    assert convert("a.tif", "a.mrc") == 0
+    assert not mrcz.readMRC("a.mrc")[1]["pixelsize"].any()
+
+
+def test_colour_is_refused(capsys):
+    tifffile.imwrite("rgb.tif", np.zeros((8, 9, 3), "uint8"), photometric="rgb")
+    assert convert("rgb.tif", "rgb.mrc") == 1
+    assert "colour" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_a_cut_file_fails_and_leaves_nothing(folder, capsys, compression, share):
+    with tifffile.TiffWriter("a.tif") as tiff:
+        for frame in MOVIE:
+            tiff.write(frame, compression=compression, contiguous=False, metadata=None)
+    data = (folder / "a.tif").read_bytes()
+    (folder / "a.tif").write_bytes(data[: int(len(data) * share)])
+    assert convert("a.tif", "a.mrc") == 1
+    assert capsys.readouterr().err.startswith("mrcz convert: a.tif: ")
+    assert not (folder / "a.mrc").exists()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float32"])
+def test_tiff_is_written(dtype):
+    mrcz.writeMRC(MOVIE.astype(dtype), "a.mrcz", pixelsize=[3, 2, 1], compressor="zstd")
+    assert convert("a.mrcz", "a.tif") == 0
+    with tifffile.TiffFile("a.tif") as tiff:
+        image = tiff.asarray()
+        np.testing.assert_array_equal(image, MOVIE)
+        assert image.dtype == dtype
+        across, units = tiff.pages[0].tags["XResolution"].value
+        assert 1e8 * units / across == pytest.approx(1, rel=1e-5)
+    assert convert("a.tif", "b.mrc") == 0
+    np.testing.assert_array_equal(mrcz.readMRC("b.mrc")[0], MOVIE)
+
+
+def eer_frame(image):
+    """Return an image of single electrons as EER codes it: 7 bits of distance, 4 of sub-pixel."""
+    bits, position = [], 0
+    for electron in [*np.flatnonzero(image), image.size]:
+        distance = int(electron) - position
+        while distance >= 127:
+            bits += [1] * 7
+            distance -= 127
+        bits += [distance >> n & 1 for n in range(7)]
+        if electron < image.size:
+            bits += [0, 1, 0, 1]
+        position = int(electron) + 1
+    bits += [0] * (-len(bits) % 16)  # frames are whole 16-bit words
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+def write_eer(path, frames):
+    """Write a BigTIFF of EER frames; tifffile does not."""
+    text = b'<metadata><item name="exposureTime" unit="s">2.5</item></metadata>'
+    data = bytearray(struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16))
+    for number, frame in enumerate(frames):
+        coded = eer_frame(frame)
+        tags = [(256, 3, 1, frame.shape[1]), (257, 3, 1, frame.shape[0]), (258, 3, 1, 1),
+                (259, 3, 1, 65001), (262, 3, 1, 1), (273, 16, 1, 0), (277, 3, 1, 1),
+                (278, 3, 1, frame.shape[0]), (279, 16, 1, len(coded)), (65001, 7, len(text), 0)]
+        end = len(data) + 8 + 20 * len(tags) + 8
+        values = {273: end, 65001: end + len(coded)}
+        data += struct.pack("<Q", len(tags))
+        for code, kind, count, value in tags:
+            data += struct.pack("<HHQQ", code, kind, count, values.get(code, value))
+        after = end + len(coded) + len(text)
+        data += struct.pack("<Q", 0 if number == len(frames) - 1 else after) + coded + text
+    with open(path, "wb") as file:
+        file.write(data)
+
+
+def test_eer():
+    electrons = np.random.default_rng(1).random((10, 128, 128)) < 0.01
+    write_eer("movie.eer", electrons)
+    assert convert("movie.eer", "movie.mrcz") == 0
+    image, header = mrcz.readMRC("movie.mrcz")
+    np.testing.assert_array_equal(image, electrons)
+    assert image.dtype == "int8"
+    assert header["eer"]["exposureTime"] == 2.5
+    assert convert("movie.eer", "sum.mrc", "--bin", "5,1,1") == 0
+    np.testing.assert_allclose(mrcz.readMRC("sum.mrc")[0],
+                               electrons.reshape(2, 5, 128, 128).mean(axis=1), rtol=1e-6)
+
+
+def test_without_tifffile_the_error_names_the_extra(monkeypatch, capsys):
+    tifffile.imwrite("a.tif", MOVIE)
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    assert convert("a.tif", "a.mrc") == 1
+    assert "mrcz[tiff]" in capsys.readouterr().err

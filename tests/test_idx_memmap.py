@@ -1,4 +1,4 @@
-"""Parts of a raw file: read, written and mapped."""
+"""Parts of a file: read, written and mapped."""
 
 from __future__ import annotations
 
@@ -13,15 +13,29 @@ from .checks import assert_identical
 IMAGE = ramp((6, 5, 7), "i2")
 
 
-@pytest.fixture(params=["le", "be", "with metadata", "foreign"])
-def raw(request, tmp_path):
-    path = tmp_path / "raw.mrc"
-    if request.param == "foreign":
+def make(kind, folder):
+    """Write the image as one of KINDS."""
+    path = folder / "file.mrc"
+    if kind == "foreign":
         path.write_bytes(mrc(IMAGE, order=">", extended=b"x" * 160, exttyp=b"CCP4"))
     else:
-        mrcz.writeMRC(IMAGE, path, endian="be" if request.param == "be" else "le",
-                      meta={"a": 1} if request.param == "with metadata" else None)
+        mrcz.writeMRC(IMAGE, path, endian="be" if "be" in kind else "le",
+                      meta={"a": 1} if "metadata" in kind else None,
+                      compressor="zstd" if "zstd" in kind else None)
     return path
+
+
+KINDS = ("le", "be", "metadata", "foreign")
+
+
+@pytest.fixture(params=KINDS)
+def raw(request, tmp_path):
+    return make(request.param, tmp_path)
+
+
+@pytest.fixture(params=[*KINDS, "zstd", "zstd be", "zstd metadata"])
+def file(request, tmp_path):
+    return make(request.param, tmp_path)
 
 
 def plain(image):
@@ -33,30 +47,30 @@ def plain(image):
 
 @pytest.mark.parametrize("memmap", [False, True])
 @pytest.mark.parametrize("idx", [0, 1, 5, -1, -6, np.int64(2)])
-def test_one_frame(raw, idx, memmap):
-    assert_identical(plain(mrcz.readMRC(raw, idx=idx, useMemmap=memmap)[0]), IMAGE[idx])
+def test_one_frame(file, idx, memmap):
+    assert_identical(plain(mrcz.readMRC(file, idx=idx, useMemmap=memmap)[0]), IMAGE[idx])
 
 
 @pytest.mark.parametrize("memmap", [False, True])
 @pytest.mark.parametrize("first,last", [(0, 6), (1, 3), (2, 3), (0, 1), (5, 6), (-3, -1), (1, -1),
                                         (-2, 6)])
-def test_range_with_its_end_exclusive(raw, first, last, memmap):
+def test_range_with_its_end_exclusive(file, first, last, memmap):
     for idx in ((first, last), [first, last]):
-        found = plain(mrcz.readMRC(raw, idx=idx, useMemmap=memmap)[0])
+        found = plain(mrcz.readMRC(file, idx=idx, useMemmap=memmap)[0])
         assert_identical(found.reshape(-1, 5, 7), IMAGE[first:last])
         assert found.ndim == 3 or last - first == 1
 
 
 @pytest.mark.parametrize("idx", [6, -7, (0, 7), (3, 3), (4, 2), (-7, 2), 100])
-def test_out_of_range(raw, idx):
+def test_out_of_range(file, idx):
     with pytest.raises((IndexError, ValueError), match=r"idx|frame"):
-        mrcz.readMRC(raw, idx=idx)
+        mrcz.readMRC(file, idx=idx)
 
 
 @pytest.mark.parametrize("idx", ["1", 1.5, (1, 2, 3), (1,), (None, 2)])
-def test_not_an_index(raw, idx):
+def test_not_an_index(file, idx):
     with pytest.raises((TypeError, ValueError), match="idx"):
-        mrcz.readMRC(raw, idx=idx)
+        mrcz.readMRC(file, idx=idx)
 
 
 def test_one_frame_of_a_list(tmp_path):
@@ -119,17 +133,17 @@ def test_frame_by_frame_into_a_new_file(memmap, tmp_path):
 
 @pytest.mark.parametrize("idx,block", [(0, 1), (3, 1), (-1, 1), (1, 2), (4, 2), (5, 3), (6, 2),
                                        (0, 6)])
-def test_overwrite_and_append(raw, idx, block):
-    order = ">" if fields_of(raw.read_bytes())["stamp"][0] == 0x11 else "<"
-    before = fields_of(raw.read_bytes(), order)
+def test_overwrite_and_append(file, idx, block):
+    order = ">" if fields_of(file.read_bytes())["stamp"][0] == 0x11 else "<"
+    before = fields_of(file.read_bytes(), order)
     new = frame(99, block, 5, 7) if block > 1 else frame(99)
-    mrcz.writeMRC(new, raw, idx=idx)
+    mrcz.writeMRC(new, file, idx=idx)
     expected = np.concatenate([IMAGE, IMAGE[:0] if idx + block <= 6 else
                                np.zeros((idx + block - 6, 5, 7), "i2")])
     expected[idx if idx >= 0 else idx + 6:][:block] = 99
-    found, header = mrcz.readMRC(raw)
+    found, header = mrcz.readMRC(file)
     assert_identical(found, expected)
-    after = fields_of(raw.read_bytes(), order)
+    after = fields_of(file.read_bytes(), order)
     for kept in ("mode", "nsymbt", "exttyp", "stamp", "label", "cellb", "map_axes", "voltage"):
         assert after[kept] == before[kept]
     np.testing.assert_allclose(header["pixelsize"], [0.1] * 3 if before["label"][:4] == b"MRCZ"
@@ -169,22 +183,22 @@ def test_shape_that_does_not_fit(shape, tmp_path):
 @pytest.mark.parametrize("image,idx", [
     (frame(1), 7), (frame(1), -7), (frame(1, 7, 5), 0), (frame(1, 2, 4, 7), 0),
     (frame(1), "0"), (frame(1, 3, 5, 7), -1)])
-def test_a_refused_write_leaves_the_file_alone(raw, image, idx):
-    before = raw.read_bytes()
+def test_a_refused_write_leaves_the_file_alone(file, image, idx):
+    before = file.read_bytes()
     if (image.shape, idx) == ((3, 5, 7), -1):
-        mrcz.writeMRC(image, raw, idx=idx)  # overwrites the last frame and appends two
-        assert len(mrcz.readMRC(raw)[0]) == 8
+        mrcz.writeMRC(image, file, idx=idx)  # overwrites the last frame and appends two
+        assert len(mrcz.readMRC(file)[0]) == 8
         return
     with pytest.raises((ValueError, IndexError, TypeError)):
-        mrcz.writeMRC(image, raw, idx=idx)
-    assert raw.read_bytes() == before
+        mrcz.writeMRC(image, file, idx=idx)
+    assert file.read_bytes() == before
 
 
-def test_another_dtype_is_cast_or_refused_never_wrapped(raw):
+def test_another_dtype_is_cast_or_refused_never_wrapped(file):
     """The file's dtype rules: what fits is cast to it, what does not is a ValueError."""
-    mrcz.writeMRC(frame(7).astype("f4"), raw, idx=1)
-    assert (mrcz.readMRC(raw, idx=1)[0] == 7).all()
-    before = raw.read_bytes()
+    mrcz.writeMRC(frame(7).astype("f4"), file, idx=1)
+    assert (mrcz.readMRC(file, idx=1)[0] == 7).all()
+    before = file.read_bytes()
     with pytest.raises(ValueError, match=r"int16|i2"):
-        mrcz.writeMRC(frame(7).astype("f4") * 1e6, raw, idx=1)
-    assert raw.read_bytes() == before
+        mrcz.writeMRC(frame(7).astype("f4") * 1e6, file, idx=1)
+    assert file.read_bytes() == before

@@ -7,6 +7,8 @@ import gzip
 import io
 import lzma
 import os
+import tempfile
+import zipfile
 
 import pytest
 
@@ -47,6 +49,74 @@ def test_open_files_stay_open(compressor, tmp_path):
         assert not file.closed
         file.seek(0)
         assert_identical(mrcz.readMRC(file)[0], IMAGE)
+
+
+def members(archive):
+    """Write both kinds of file into an open archive, as its members give themselves out."""
+    for name, compressor in (("a.mrc", None), ("a.mrcz", "zstd")):
+        with archive.open(name, "w") as file:
+            mrcz.writeMRC(IMAGE, file, compressor=compressor, meta={"a": 1})
+
+
+def test_members_of_an_archive():
+    """Written without seeking, read without a file descriptor."""
+    store = io.BytesIO()
+    with zipfile.ZipFile(store, "w") as archive:
+        members(archive)
+    with zipfile.ZipFile(store) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                assert_identical(mrcz.readMRC(file)[0], IMAGE)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_a_pipe(compressor, tmp_path):
+    """What can't seek at all is read to its end."""
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", compressor=compressor)
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb") as file:
+        file.write((tmp_path / "a.mrc").read_bytes())
+    with os.fdopen(read_end, "rb") as file:
+        assert_identical(mrcz.readMRC(file)[0], IMAGE)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("make", [tempfile.TemporaryFile, tempfile.SpooledTemporaryFile])
+def test_temporary_files(make, compressor):
+    with make() as file:
+        mrcz.writeMRC(IMAGE, file, compressor=compressor)
+        file.seek(0)
+        assert_identical(mrcz.readMRC(file)[0], IMAGE)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_from_where_the_file_stands(compressor):
+    file = io.BytesIO(b"before")
+    file.seek(6)
+    mrcz.writeMRC(IMAGE, file, compressor=compressor)
+    file.seek(6)
+    assert_identical(mrcz.readMRC(file)[0], IMAGE)
+    assert file.getvalue()[:6] == b"before"
+
+
+def test_a_gzip_file_that_the_caller_opened():
+    with gzip.open(DATA / "maps" / "emd_3197.map.gz") as file:
+        found, _ = mrcz.readMRC(file)
+    assert_identical(found, mrcz.readMRC(DATA / "maps" / "EMD-3197.map")[0])
+
+
+def test_names_as_bytes(tmp_path):
+    name = os.fsencode(tmp_path / "a.mrc")
+    mrcz.writeMRC(IMAGE, name)
+    assert_identical(mrcz.readMRC(name)[0], IMAGE)
+
+
+def test_through_a_symbolic_link(tmp_path):
+    mrcz.writeMRC(IMAGE + 1, tmp_path / "real.mrc")
+    (tmp_path / "link.mrc").symlink_to(tmp_path / "real.mrc")
+    mrcz.writeMRC(IMAGE, tmp_path / "link.mrc")
+    assert (tmp_path / "link.mrc").is_symlink()
+    assert_identical(mrcz.readMRC(tmp_path / "real.mrc")[0], IMAGE)
 
 
 def test_a_text_file_is_refused(tmp_path):

@@ -134,6 +134,16 @@ def test_what_cannot_be_encoded_is_named(value, tmp_path):
     assert not (tmp_path / "a.mrc").exists()
 
 
+def test_a_header_as_metadata():
+    """What was read may be handed back whole: its standard keys are the new file's."""
+    _, first = round_trip(IMAGE, meta={"mine": [1, "µ"]}, voltage=300.0)
+    _, second = round_trip(IMAGE[:2], meta=first, voltage=200.0)
+    assert list(second) == [*HEADER_KEYS, "mine"]
+    assert second["mine"] == [1, "µ"]
+    assert second["voltage"] == 200.0
+    assert list(second["dimensions"]) == [2, 5, 7]
+
+
 def test_meta_must_be_a_mapping():
     with pytest.raises(TypeError, match="meta"):
         written(IMAGE, meta=[1, 2])

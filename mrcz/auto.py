@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .buffers import address_of
 from .codec import SHUFFLES, CodecOptions, compress, decompress, parse_options, read_chunk_header
-from .decoding import address_of
 from .encoding import FrameFormat
 from .parallel import blosc_settings
 from .pixels import Pixels, cast_into, pack_nibbles

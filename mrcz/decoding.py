@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .buffers import PIECE_BYTES, BufferPool, address_of
 from .codec import (
     BLOSC_PRESENT,
     CHUNK_HEADER_BYTES,
@@ -29,10 +28,10 @@ from .pixels import Pixels, disk_to_memory
 from .sources import Source
 from .trailer import hash_of, hasher
 
-__all__ = ["PIECE_BYTES", "BufferPool", "FrameDecoder"]
+__all__ = ["FrameDecoder"]
 
-PIECE_BYTES = 4 << 20
-"""Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
+_PARALLEL_BLOCK_BYTES = 1 << 19
+"""Blocks from this size on are worth a thread each, where there are only two."""
 
 
 class _Part(NamedTuple):
@@ -45,41 +44,6 @@ class _Part(NamedTuple):
 
 
 Task = Callable[[], _Part | None]
-
-
-class BufferPool:
-    """Buffers that tasks take turns to use: fresh memory costs more than decompressing."""
-
-    def __init__(self) -> None:
-        self._free: list[Pixels] = []
-        self._lock = threading.Lock()
-
-    def take(self, nbytes: int) -> Pixels:
-        """Return a buffer of at least `nbytes` bytes, until `give`."""
-        with self._lock:
-            buffer = self._free.pop() if self._free else None
-        if buffer is None or buffer.nbytes < nbytes:
-            buffer = np.empty(nbytes, np.uint8)
-        return buffer
-
-    def give(self, buffer: Pixels) -> None:
-        """Take back what `take` returned."""
-        with self._lock:
-            self._free.append(buffer)
-
-    @contextmanager
-    def borrow(self, nbytes: int) -> Iterator[Pixels]:
-        """Lend an array of `nbytes` bytes."""
-        buffer = self.take(nbytes)
-        try:
-            yield buffer[:nbytes]
-        finally:
-            self.give(buffer)
-
-
-def address_of(array: Pixels) -> int:
-    """Return where an array's first element lies in memory."""
-    return int(array.__array_interface__["data"][0])
 
 
 class FrameDecoder:
@@ -142,8 +106,11 @@ class FrameDecoder:
         if not out.size:
             return
         pieces = len(frames) * out.shape[1] * self._record.row_bytes / PIECE_BYTES
+        tasks: Iterable[Task] = self._tasks(frames, first_row, out)
+        if len(frames) == 1 and pieces < 1:
+            tasks = list(tasks)
+            pieces = len(tasks)
         threads = max(1, min(threads, round(pieces)))
-        tasks = self._tasks(frames, first_row, out)
         if self._record.compressor is None:
             run_ordered(tasks, _call, threads=threads)
             return
@@ -156,9 +123,11 @@ class FrameDecoder:
     # Planning: which task fills which part of the output.
 
     def _tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
-        whole = out.shape[1] == self._record.ny
-        if not (whole and self._is_native and out[0].flags.c_contiguous):
+        if not (self._is_native and out[0].flags.c_contiguous):
             yield from self._row_tasks(frames, first_row, out)
+        elif out.shape[1] < self._record.ny:
+            for frame, target in zip(frames, out, strict=True):
+                yield from self._span_tasks(frame, first_row, target)
         elif self._record.compressor is None:
             yield from self._raw_tasks(frames, out)
         elif self._record.frame_bytes >= 2 * PIECE_BYTES:
@@ -191,6 +160,27 @@ class FrameDecoder:
             for start in range(0, len(target), rows):
                 yield partial(self._read_rows, frame, first_row + start,
                               target[start : start + rows])
+
+    def _span_tasks(self, frame: int, first_row: int, out: Pixels) -> Iterator[Task]:
+        """Yield tasks for some rows of a frame: whole blocks in place, parts by copying."""
+        if self._record.compressor is None:
+            yield partial(self._read_rows, frame, first_row, out)
+            return
+        header, table = self._chunk(frame)
+        if table is None or header.blocksize < _PARALLEL_BLOCK_BYTES:
+            yield from self._row_tasks([frame], first_row, out[None])
+            return
+        if self._checksums is not None and self._verify_parts:
+            yield partial(self._verify_chunk, frame)
+        flat = out.reshape(-1).view(np.uint8)
+        begin = first_row * self._record.row_bytes
+        start, end, size = begin, begin + flat.nbytes, header.blocksize
+        while start < end:
+            block = start // size
+            stop = min((block + 1) * size, end)
+            yield partial(self._decode_part, frame, header, table, block, start - block * size,
+                          flat[start - begin : stop - begin])
+            start = stop
 
     def _raw_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
         if out.flags.c_contiguous and frames[-1] - frames[0] == len(frames) - 1:
@@ -247,6 +237,19 @@ class FrameDecoder:
         cut = cut_chunk(header, table, first, last)
         with self._pool.borrow(cut.header.cbytes) as buffer:
             self._decode_cut(frame, cut, buffer.data, address)
+
+    def _decode_part(
+        self, frame: int, header: ChunkHeader, table: BlockTable, block: int, skipped: int,
+        out: Pixels,
+    ) -> None:  # fmt: skip
+        """Fill `out` with bytes of one block, from its byte `skipped` on."""
+        nbytes = min(header.blocksize, header.nbytes - block * header.blocksize)
+        if out.nbytes == nbytes:
+            self._decode_blocks(frame, header, table, block, block + 1, address_of(out))
+            return
+        with self._pool.borrow(nbytes) as whole:
+            self._decode_blocks(frame, header, table, block, block + 1, address_of(whole))
+            out[...] = whole[skipped : skipped + out.nbytes]
 
     def _decode_and_keep(
         self, frame: int, header: ChunkHeader, table: BlockTable, first: int, last: int,

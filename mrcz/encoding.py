@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .buffers import PIECE_BYTES, BufferPool, address_of
 from .codec import (
     CHUNK_HEADER_BYTES,
     MAX_CHUNK_BYTES,
@@ -20,7 +21,6 @@ from .codec import (
     join_headers,
     read_chunk_header,
 )
-from .decoding import PIECE_BYTES, BufferPool, address_of
 from .modes import Mode
 from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, cast_into, pack_nibbles

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .buffers import address_of
 from .codec import (
     CHUNK_HEADER_BYTES,
     MAX_OVERHEAD,
@@ -16,7 +17,7 @@ from .codec import (
     parse_chunk_header,
     parse_options,
 )
-from .decoding import FrameDecoder, address_of
+from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record, amend

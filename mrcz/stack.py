@@ -177,7 +177,7 @@ class Stack:
         if block is None:
             block = self._reader.read(frames, rows=rows, threads=threads)
             self._cache.put(name, block)
-        return block.copy() if self._cache.limit else block
+        return block
 
     def _read_narrow(self, selection: Selection) -> Pixels:
         """Read frames slab by slab where only some of each is wanted."""
@@ -262,19 +262,21 @@ class _Cache:
         self._lock = threading.Lock()
 
     def get(self, name: Any) -> Pixels | None:
+        """Return a copy of a block; None if it is not kept."""
         with self._lock:
             block = self._blocks.get(name)
             if block is not None:
                 self._blocks.move_to_end(name)
-            return block
+        return None if block is None else block.copy()
 
     def put(self, name: Any, block: Pixels) -> None:
-        if block.nbytes > self.limit // 2:
+        """Keep a copy of a block, unless it is so large that copying it would cost."""
+        if block.nbytes > self.limit // 16:
             return
         with self._lock:
             if name in self._blocks:
                 return
-            self._blocks[name] = block
+            self._blocks[name] = block.copy()
             self._nbytes += block.nbytes
             while self._nbytes > self.limit:
                 _, old = self._blocks.popitem(last=False)

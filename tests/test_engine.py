@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import codec, decoding, encoding, parallel, sinks
+from mrcz import buffers, codec, decoding, encoding, parallel, sinks
 
 
 def chunk_of(
@@ -23,7 +23,7 @@ def chunk_of(
 ) -> bytes:
     with parallel.blosc_settings(options.blocksize):
         codec.blosc_extension.set_nthreads(threads)  # several: blocks in any order
-        return codec.compress(decoding.address_of(data), data.nbytes, typesize, options)
+        return codec.compress(buffers.address_of(data), data.nbytes, typesize, options)
 
 
 @settings(max_examples=150, deadline=None)
@@ -59,7 +59,7 @@ def test_any_run_of_blocks_is_a_chunk(
     out = np.empty(cut.header.nbytes, np.uint8)
     with parallel.blosc_settings():
         codec.decompress(memoryview(small), codec.read_chunk_header(small),
-                         decoding.address_of(out), path="x", offset=0, frame=0)
+                         buffers.address_of(out), path="x", offset=0, frame=0)
     whole = values.tobytes()[first * header.blocksize : last * header.blocksize]
     assert out.tobytes() == whole
 
@@ -92,8 +92,12 @@ def test_pieces_join_to_one_chunk(
         assert blosc.decompress(raw[position : position + cbytes]) == frame.tobytes()
         position += cbytes
     assert position == len(raw)
-    with mrcz.open(path) as stack:
-        assert np.array_equal(stack[1, 140:160], frames[1, 140:160])
+    for blocks_in_parallel in (1, 1 << 30):
+        monkeypatch.setattr(decoding, "_PARALLEL_BLOCK_BYTES", blocks_in_parallel)
+        with mrcz.open(path, cache_bytes=0) as stack:
+            for first, last in ((140, 160), (0, 1), (0, 9), (299, 300), (4, 299), (150, 151)):
+                assert np.array_equal(stack[1, first:last], frames[1, first:last])
+                assert np.array_equal(stack[::2, first:last, 3:-4], frames[::2, first:last, 3:-4])
 
 
 def test_threads_give_the_same_bytes(tmp_path: Path) -> None:

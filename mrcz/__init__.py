@@ -35,6 +35,7 @@ from .ioMRC import (
     writeMRC,
     writeMRCHeader,
 )
+from .plugins.dask import from_dask
 from .selftest import test
 from .stack import Stack, open
 from .writer import StackWriter, create
@@ -64,6 +65,7 @@ __all__ = [
     "defaultHeader",
     "default_header",
     "errors",
+    "from_dask",
     "ioMRC",
     "open",
     "readDM4",

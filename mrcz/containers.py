@@ -14,7 +14,7 @@ import numpy as np
 from .header import IMAGE_STACK, VOLUME, VOLUME_STACK
 from .pixels import Pixels
 
-__all__ = ["Container", "contain"]
+__all__ = ["Container", "contain", "is_dask", "slab_edges"]
 
 SLAB_BYTES = 64 << 20
 """Bytes of a lazy array that are held at a time."""
@@ -44,8 +44,13 @@ class Container:
     slices: int
     ispg: int
 
+    @property
+    def is_dask(self) -> bool:
+        """Whether all of it is dask arrays."""
+        return isinstance(self.items, Sequence) and all(map(is_dask, self.items))
+
     def slabs(self) -> Iterator[Sequence[Pixels]]:
-        """Yield lists of (ny, nx) arrays, in order."""
+        """Yield lists of (ny, nx) arrays, in order; each is emptied before the next."""
         nbytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
         most = max(1, SLAB_BYTES // nbytes)
         slab: list[Pixels] = []
@@ -53,9 +58,10 @@ class Container:
             self._check(number, item)
             for frames in _frames_of(item, most):
                 slab.extend(frames)
+                del frames  # or this slab would live on while the next is computed
                 if len(slab) >= most and not _in_memory(item):
                     yield slab
-                    slab = []
+                    slab.clear()
         if slab:
             yield slab
 
@@ -172,6 +178,11 @@ def _as_array(image: Any) -> Any:
     return None
 
 
+def is_dask(array: Any) -> bool:
+    """Return whether an array is one of dask's."""
+    return hasattr(array, "__dask_graph__") and isinstance(getattr(array, "chunks", None), tuple)
+
+
 def _in_memory(item: Any) -> bool:
     return isinstance(item, np.ndarray)
 
@@ -183,17 +194,35 @@ def _frames_of(item: Any, most: int) -> Iterator[Iterable[Pixels]]:
     elif _in_memory(item):
         yield item
     else:
-        for start, stop in _slab_edges(item, most):
-            yield np.asarray(item[start:stop])
+        for start, stop in slab_edges(item, most):
+            yield _loaded(item[start:stop])
 
 
-def _slab_edges(array: Any, most: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of the first axis; a dask chunk is never computed twice."""
+def _loaded(part: Any) -> Iterable[Pixels]:
+    """Return the frames of a part of a lazy array."""
+    if not is_dask(part) or part.numblocks[1:] != (1, 1):
+        return np.asarray(part)
+    from dask import compute
+
+    # As an array it would be copied once more, chunks joined.
+    blocks = compute(*part.to_delayed().ravel())
+    return (np.asarray(frame) for block in blocks for frame in block)
+
+
+def slab_edges(array: Any, most: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of the first axis; a dask chunk is never computed twice.
+
+    Parameters
+    ----------
+    array : lazy array
+        Frames.
+    most : int
+        Frames a range, or one dask chunk where that is more.
+    """
     count = int(array.shape[0])
-    chunks = getattr(array, "chunks", None)
     heights = [most] * (count // most + 1)
-    if hasattr(array, "__dask_graph__") and isinstance(chunks, tuple):
-        heights = [int(height) for height in chunks[0]]
+    if is_dask(array):
+        heights = [int(height) for height in array.chunks[0]]
     start = stop = 0
     for height in heights:
         if stop > start and stop + height - start > most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,11 +25,11 @@ from .codec import (
 from .modes import Mode
 from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, cast_into, pack_nibbles
-from .sinks import Sink
+from .sinks import FileObjectSink, Sink
 from .statistics import Statistics, measure
 from .trailer import hash_of, hasher
 
-__all__ = ["FrameEncoder", "FrameFormat"]
+__all__ = ["EncodedFrames", "FrameEncoder", "FrameFormat", "encode_frames"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class FrameEncoder:
         Whether the statistics are of all frames and with RMS, or of the first.
     checksum : bool
         Whether to gather the chunks' checksums.
+    number : int
+        Of its first frame, where it encodes but a part of a file.
 
     Attributes
     ----------
@@ -123,6 +126,7 @@ class FrameEncoder:
         threads: int,
         exact: bool,
         checksum: bool = False,
+        number: int = 0,
     ) -> None:
         if frame_format.options and frame_format.frame_bytes > MAX_CHUNK_BYTES - MAX_OVERHEAD:
             raise ValueError(
@@ -140,7 +144,8 @@ class FrameEncoder:
         self._checksum = checksum
         self._pool = BufferPool()
         self._frames: Sequence[Pixels] = ()
-        self._number = 0  # of frames[0] in the file
+        self._first = number
+        self._number = number  # of frames[0] in the file
         self._headers: list[ChunkHeader] = []  # of the pieces of the frame under way
         self._starts: list[Pixels] = []
         self._payloads: list[memoryview] = []  # kept for the checksum alone
@@ -160,7 +165,7 @@ class FrameEncoder:
         OSError
             If the file can't be written.
         """
-        self._frames, self._number = frames, len(self.lengths)
+        self._frames, self._number = frames, self._first + len(self.lengths)
         pieces = len(frames) * self._format.frame_bytes / PIECE_BYTES
         threads = max(1, min(self._threads, round(pieces)))
         with ExitStack() as stack:
@@ -268,6 +273,11 @@ class FrameEncoder:
         if self._checksum:
             self.checksums += map(hash_of, chunks)
 
+    def write_encoded(self, encoded: EncodedFrames) -> None:
+        """Append frames that `encode_frames` has encoded."""
+        self.statistics += encoded.statistics
+        self.write_chunks(encoded.chunks)
+
     def _write_piece(self, span: _Span, chunk: bytes) -> None:
         """Write a piece's blocks; its frame's header and table follow with the last one."""
         header = read_chunk_header(chunk)
@@ -303,6 +313,56 @@ class FrameEncoder:
             self.checksums.append(digest.intdigest())
         self.end += joined.cbytes
         self.lengths.append(joined.cbytes)
+
+
+@dataclass(frozen=True)
+class EncodedFrames:
+    """Frames as they are stored, on their way from another process to the writer.
+
+    Attributes
+    ----------
+    chunks : list of bytes
+        One a frame.
+    statistics : Statistics
+        Of the pixels, as far as they were asked for.
+    """
+
+    chunks: list[bytes]
+    statistics: Statistics
+
+
+def encode_frames(
+    frames: Sequence[Pixels],
+    frame_format: FrameFormat,
+    *,
+    number: int,
+    threads: int,
+    exact: bool,
+) -> EncodedFrames:
+    """Encode frames in memory, for `FrameEncoder.write_encoded` to append.
+
+    Parameters
+    ----------
+    frames : sequence of (ny, nx) arrays
+        As in `FrameEncoder.write`.
+    frame_format : FrameFormat
+        How they are stored.
+    number : int
+        Of the first one in the file.
+    threads : int
+        How many take part.
+    exact : bool
+        Whether the statistics are of all frames and with RMS, or of the file's first.
+    """
+    buffer = io.BytesIO()
+    encoder = FrameEncoder(FileObjectSink(buffer), 0, frame_format, threads=threads,
+                           exact=exact, number=number)
+    encoder.write(frames)
+    data = buffer.getbuffer()
+    ends = np.cumsum(encoder.lengths).tolist()
+    chunks = [bytes(data[end - length : end])
+              for end, length in zip(ends, encoder.lengths, strict=True)]
+    return EncodedFrames(chunks, encoder.statistics)
 
 
 @lru_cache(maxsize=64)

@@ -359,8 +359,7 @@ def writeMRC(  # noqa: N802
     writer = StackWriter(sink, mode, container.shape[1:], options, slices=container.slices,
                          ispg=container.ispg)
     with writer:
-        for slab in container.slabs():
-            writer.append_slab(slab)
+        writer.append_container(container)
 
 
 def _tell_cast(dtype: np.dtype[Any]) -> None:

@@ -41,10 +41,13 @@ class Source:
         For messages.
     identity : object
         What changes when the bytes do, where that can be known.
+    window_bytes : int
+        How many it takes to read in one go what lies scattered in them.
     """
 
     name: str
     identity: object = None
+    window_bytes: int = 1 << 18
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` with the bytes from `offset` on.

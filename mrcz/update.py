@@ -113,8 +113,7 @@ def _make(
                          ispg=container.ispg if shape is None else VOLUME, first=idx,
                          total=total)
     with writer:
-        for slab in container.slabs():
-            writer.append_slab(slab)
+        writer.append_container(container)
         if shape is not None:
             sink.truncate(HEADER_BYTES + len(options.metadata)
                           + total * mode.row_bytes(shape[2]) * shape[1])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
 
-from .containers import contain
-from .encoding import FrameEncoder, FrameFormat
+from .codec import CodecOptions
+from .containers import Container, contain
+from .encoding import EncodedFrames, FrameEncoder, FrameFormat
 from .header import HEADER_BYTES, VOLUME, HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
@@ -118,25 +119,71 @@ class StackWriter:
         if container.shape[1:] != self.shape[1:]:
             raise ValueError(f"frames must be {self.shape[1:]} (ny, nx), "
                              f"not {container.shape[1:]}")
-        for slab in container.slabs():
-            self.append_slab(slab)
+        self.append_container(container)
+
+    def append_container(self, container: Container) -> None:
+        """Write all frames of a container: `append` without its checks.
+
+        Dask arrays are compressed on the cluster, where one is in use.
+        """
+        client = None
+        if container.is_dask:
+            from .plugins.dask import client_in_use
+
+            client = client_in_use()
+        if client is None:
+            for slab in container.slabs():
+                self.append_slab(slab)
+            return
+        from .plugins.dask import append_from_cluster
+
+        append_from_cluster(container, self, client)
 
     def append_slab(self, frames: Sequence[Pixels]) -> None:
-        """Write a sequence of (ny, nx) arrays: `append` without its checks."""
-        if self._count is not None and self.shape[0] + len(frames) > self._count:
-            raise ValueError(f"{self._count} frames were announced, and here come "
-                             f"{self.shape[0] + len(frames)}")
-        if self._encoder is None:
-            self._encoder = self._start(frames)
-        self._encoder.write(frames)
-
-    def _start(self, frames: Sequence[Pixels]) -> FrameEncoder:
-        """Open the encoder; now that there are pixels, `auto` can choose."""
-        if self._options.auto:
+        """Write a sequence of (ny, nx) arrays, which must fit."""
+        def choose_codec(*args: Any, **kwargs: Any) -> CodecOptions | None:
             from .auto import choose
 
-            self._format = replace(self._format, options=choose(
-                frames, self._format, self._options.auto, may_store=not self._options.checksum))
+            return choose(frames, *args, **kwargs)
+
+        self.start(choose_codec)
+        self._require_room(len(frames))
+        assert self._encoder is not None
+        self._encoder.write(frames)
+
+    def append_encoded(self, encoded: EncodedFrames) -> None:
+        """Write frames that were encoded elsewhere, in the format that `start` returned."""
+        self._require_room(len(encoded.chunks))
+        assert self._encoder is not None
+        self._encoder.write_encoded(encoded)
+
+    def _require_room(self, count: int) -> None:
+        if self._count is not None and self.shape[0] + count > self._count:
+            raise ValueError(f"{self._count} frames were announced, and here come "
+                             f"{self.shape[0] + count}")
+
+    @property
+    def exact(self) -> bool:
+        """Whether the statistics are of all frames."""
+        return self._options.exact
+
+    def start(self, choose_codec: Callable[..., CodecOptions | None]) -> FrameFormat:
+        """Return how frames are stored; settle it first if that is still to be done.
+
+        Parameters
+        ----------
+        choose_codec : callable
+            What decides where the options say ``'auto'``: `mrcz.auto.choose` without its
+            first argument, the frames.
+        """
+        if self._encoder is None:
+            if self._options.auto:
+                self._format = replace(self._format, options=choose_codec(
+                    self._format, self._options.auto, may_store=not self._options.checksum))
+            self._encoder = self._open_encoder()
+        return self._format
+
+    def _open_encoder(self) -> FrameEncoder:
         if self._options.metadata:
             self._sink.write_at(HEADER_BYTES, self._options.metadata)
         return FrameEncoder(

@@ -25,8 +25,12 @@ SECONDS = 0.4
 
 _SLOWEST = 1.2
 """Decompression time, against zstd 1 with bitshuffle, up to which a better ratio wins."""
+_JITTER = 5e-5
+"""Seconds by which two timings of a tiny sample may differ for no reason."""
 _AS_GOOD = 1.004
 """Ratios this close count as equal; then the faster one to read wins."""
+_HOPELESS = 1.05
+"""A filter this much behind the best at level 1 is not tried at higher levels."""
 _WORTHWHILE = 1.01
 """Ratio below which the file stays uncompressed."""
 _SMALL_FRAME = 1 << 16
@@ -69,13 +73,14 @@ def choose(
     started = time.perf_counter()
     baseline = _try(_candidate(hint, "zstd", 1, "bitshuffle"), windows, typesize)
     trials = [baseline]
-    for options in _candidates(hint, wanted, frame_format.frame_bytes):
+    for options in _candidates(hint, wanted, frame_format.frame_bytes, trials):
         if time.perf_counter() - started > SECONDS:
             break
         trials.append(_try(options, windows, typesize))
     if "compressor" not in wanted:
         return max(trials[1:], key=lambda trial: trial.ratio).options
-    fast = [trial for trial in trials if trial.seconds <= _SLOWEST * baseline.seconds]
+    limit = _SLOWEST * baseline.seconds + _JITTER
+    fast = [trial for trial in trials if trial.seconds <= limit]
     best = max(trial.ratio for trial in fast)
     if best < _WORTHWHILE and may_store:
         return None
@@ -84,22 +89,26 @@ def choose(
 
 
 def _candidates(
-    hint: CodecOptions, wanted: tuple[str, ...], frame_bytes: int
+    hint: CodecOptions, wanted: tuple[str, ...], frame_bytes: int, trials: Sequence[_Trial]
 ) -> Iterator[CodecOptions]:
-    """Yield what to try, the most promising first."""
+    """Yield what to try, given what was tried so far: filters first, then levels."""
     filters = ("shuffle", "bitshuffle", "noshuffle")
     if "compressor" not in wanted:
         for name in filters:
             yield replace(hint, shuffle=SHUFFLES[name])
         return
-    levels = sorted({*LEVELS, hint.clevel or 1})
-    for level in levels:
+    for name in ("shuffle", "noshuffle"):  # bitshuffle at level 1 is the baseline
+        yield _candidate(hint, "zstd", 1, name)
+    best = max(trial.ratio for trial in trials)
+    good = {trial.options.shuffle for trial in trials if trial.ratio * _HOPELESS >= best}
+    for level in sorted({*LEVELS, hint.clevel or 1} - {1}):
         for name in filters:
-            if (level, name) != (1, "bitshuffle"):  # the baseline
+            if SHUFFLES[name] in good:
                 yield _candidate(hint, "zstd", level, name)
     if frame_bytes <= _SMALL_FRAME:
         for name in filters:
-            yield _candidate(hint, "zlib", 3, name)
+            if SHUFFLES[name] in good:
+                yield _candidate(hint, "zlib", 3, name)
 
 
 def _candidate(hint: CodecOptions, compressor: str, level: int, filter_name: str) -> CodecOptions:

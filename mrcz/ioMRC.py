@@ -30,7 +30,7 @@ from .parallel import threads_of
 from .pixels import Pixels, writable_mode
 from .reader import MRCReader
 from .sinks import open_sink
-from .sources import FileSource
+from .sources import FileObjectSource, FileSource
 from .stack import Stack
 from .units import parse_pixelsize
 from .writer import StackWriter
@@ -159,6 +159,8 @@ def readMRC(  # noqa: N802
         frames = _frames_asked(idx, reader)
         if useMemmap:
             if not _can_map(reader, MRCfilename):
+                if isinstance(reader.source, FileObjectSource):
+                    reader.source.rewind()
                 stack = Stack(MRCfilename, endian=endian, pixelunits=pixelunits,
                               fileConvention=fileConvention, n_threads=n_threads,
                               verify=verify)

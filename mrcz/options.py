@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from . import metadata
 from .codec import CodecOptions, parse_options
@@ -18,6 +19,7 @@ __all__ = ["AUTO", "WriteOptions", "parse_write_options"]
 AUTO = "auto"
 """Value of ``compressor=`` and ``shuffle=`` that lets a sample of the pixels decide."""
 
+_LARGEST = float(np.finfo(np.float32).max)
 DEFAULT_PIXELSIZE = (0.1, 0.1, 0.1)
 
 
@@ -130,6 +132,6 @@ def _number(name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a number, not {value!r}") from error
-    if math.isnan(number):
-        raise ValueError(f"{name} must be a number, not NaN")
+    if not abs(number) <= _LARGEST:
+        raise ValueError(f"{name} must be a number that float32 holds, not {value!r}")
     return number

@@ -201,6 +201,11 @@ class FileObjectSource(Source):
                 done += len(data)
 
 
+    def rewind(self) -> None:
+        """Position the file object where this source starts."""
+        self._file.seek(self.start)
+
+
 class StreamSource(Source):
     """A stream that can only be read forwards, kept as far as it was needed.
 

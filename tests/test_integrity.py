@@ -159,12 +159,10 @@ def test_repair_recovers_what_is_intact(
 ) -> None:
     path, output = tmp_path / "a.mrcz", tmp_path / "b.mrcz"
     mrcz.writeMRC(MOVIE, path, compressor="zstd", checksum=with_index, meta={"a": 1})
-    for frame in lost:
-        start, stop = chunks_of(path)[frame] if frame == lost[0] else spans[frame]
-        spans = chunks_of(path) if frame == lost[0] else spans
-        data = bytearray(path.read_bytes())
+    data = bytearray(path.read_bytes())
+    for start, stop in [chunks_of(path)[frame] for frame in lost]:
         data[start:stop] = bytes(stop - start)  # a hole, header and all
-        path.write_bytes(data)
+    path.write_bytes(data)
     report = mrcz.repair(path, output)
     assert report.lost == lost
     assert report.recovered == [frame for frame in range(12) if frame not in lost]

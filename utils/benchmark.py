@@ -5,7 +5,7 @@ Make the environment once, then measure::
 
     python utils/benchmark.py --make-environment DIR
     python utils/benchmark.py --environment DIR --json results.json --check
-    python utils/benchmark.py --from results.json --rst docs/performance-results.rst
+    python utils/benchmark.py --from results.json --rst docs/performance-results.inc
     python utils/benchmark.py --environment DIR --from results.json --plots docs/images
 
 ``--quick`` is the smoke test; docs/performance.rst says what is measured, and how.

@@ -4,6 +4,7 @@ Each is as its manual shows it, with chunks of one frame where there are chunks,
 shuffling where there is a filter, and `threads` threads where it can be told so.
 """
 
+# ruff: noqa: D102  (what the methods do is said once, by the protocol)
 from __future__ import annotations
 
 import importlib
@@ -40,13 +41,13 @@ class Mrcz:
         if codec in LEVELS:
             self.options["clevel"] = LEVELS[codec]
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         self.mrcz.writeMRC(pixels, path, n_threads=self.threads, **self.options)
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return self.mrcz.readMRC(path, n_threads=self.threads)[0]
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         return self.mrcz.readMRC(path, idx=index, n_threads=self.threads)[0]
 
     def rows(self, path: str, index: int, first: int, last: int) -> Pixels:
@@ -58,7 +59,7 @@ class Mrcz:
 class PythonMrcz(Mrcz):
     """The incumbent, which reads all of a compressed file to give one frame."""
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         if self.options:
             return self.read(path)[index]
         return self.mrcz.readMRC(path, idx=index)[0]
@@ -67,14 +68,14 @@ class PythonMrcz(Mrcz):
 class NumpySave:
     """np.save, np.load."""
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         with open(path, "wb") as file:
             np.save(file, pixels)
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return np.load(path)
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         return np.array(np.load(path, mmap_mode="r")[index])
 
 
@@ -89,13 +90,13 @@ class NumpyToFile:
         """Learn what the file does not hold."""
         self.shape, self.dtype = pixels.shape, pixels.dtype
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         pixels.tofile(path)
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return np.fromfile(path, self.dtype).reshape(self.shape)
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         count = self.shape[1] * self.shape[2]
         offset = index * count * self.dtype.itemsize
         return np.fromfile(path, self.dtype, count, offset=offset).reshape(self.shape[1:])
@@ -107,14 +108,14 @@ class MrcFile:
     def __init__(self) -> None:
         self.mrcfile = importlib.import_module("mrcfile")
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         with self.mrcfile.new(path) as file:
             file.set_data(pixels)
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return self.mrcfile.read(path)
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         with self.mrcfile.mmap(path) as file:
             return np.array(file.data[index])
 
@@ -131,17 +132,17 @@ class Blosc2:
                                           filters=[blosc2.Filter.BITSHUFFLE])
         blosc2.set_nthreads(threads)
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         self.blosc2.asarray(pixels, urlpath=path, mode="w", chunks=(1, *pixels.shape[1:]),
                             cparams=self.compression)
 
     def _open(self, path: str) -> Any:
         return self.blosc2.open(path, mode="r", dparams=self.blosc2.DParams(nthreads=self.threads))
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return self._open(path)[:]
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         return self._open(path)[index]
 
 
@@ -158,15 +159,15 @@ class Hdf5:
                                            shuffle=plugin.Blosc.BITSHUFFLE),
         }[codec]()
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         with self.h5py.File(path, "w") as file:
             file.create_dataset("data", data=pixels, chunks=(1, *pixels.shape[1:]), **self.filter)
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         with self.h5py.File(path, "r") as file:
             return file["data"][()]
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         with self.h5py.File(path, "r") as file:
             return file["data"][index]
 
@@ -180,16 +181,16 @@ class Zarr:
         self.codec = self.zarr.codecs.BloscCodec(cname=codec, clevel=LEVELS[codec],
                                                  shuffle="bitshuffle")
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         array = self.zarr.create_array(path, shape=pixels.shape, dtype=pixels.dtype,
                                        chunks=(1, *pixels.shape[1:]),
                                        compressors=self.codec)
         array[...] = pixels
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return self.zarr.open_array(path, mode="r")[...]
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         return self.zarr.open_array(path, mode="r")[index]
 
 
@@ -204,14 +205,14 @@ class TiffFile:
         if level is not None:
             self.options["compressionargs"] = {"level": level}
 
-    def write(self, pixels: Pixels, path: str) -> None:  # noqa: D102
+    def write(self, pixels: Pixels, path: str) -> None:
         self.tifffile.imwrite(path, pixels, photometric="minisblack", maxworkers=self.threads,
                               **self.options)
 
-    def read(self, path: str) -> Pixels:  # noqa: D102
+    def read(self, path: str) -> Pixels:
         return self.tifffile.imread(path, maxworkers=self.threads)
 
-    def frame(self, path: str, index: int) -> Pixels:  # noqa: D102
+    def frame(self, path: str, index: int) -> Pixels:
         return self.tifffile.imread(path, key=index, maxworkers=self.threads)
 
 

@@ -50,6 +50,8 @@ class Extras:
             "imports": lambda: self.imports(contenders),
             "concurrent": self.concurrent,
             "many_frames": self.many_frames,
+            "per_frame": lambda: self._probe("per_frame", path=str(self.work / "frames.mrcz"),
+                                             rounds=self.rounds),
             "memory": self.memory,
         }
         if real is not None:

@@ -121,6 +121,23 @@ def read_one_of_many(path: str, index: int) -> float:
     return seconds
 
 
+def per_frame(path: str, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds that a frame of next to no pixels takes one thread."""
+    mrcz = importlib.import_module("mrcz")
+    pixels = np.zeros((10000, 64, 64), np.int8)
+    times: dict[str, list[float]] = {"read": [], "write": []}
+    for number in range(rounds + 1):
+        written = timed(lambda: mrcz.writeMRC(pixels, path, compressor="lz4", n_threads=1))[1]
+        found, read = timed(lambda: mrcz.readMRC(path, n_threads=1)[0])
+        if number:
+            times["write"].append(written["seconds"] / len(pixels))
+            times["read"].append(read["seconds"] / len(pixels))
+        if not np.array_equal(found, pixels):
+            raise Mismatch("per_frame")
+        Path(path).unlink()
+    return times
+
+
 def real(folder: str) -> list[dict[str, Any]]:
     """Compress every image under `folder` with 'auto' and with zstd 1, in memory."""
     mrcz = importlib.import_module("mrcz")
@@ -152,6 +169,7 @@ def _images(mrcz: Any, folder: Path) -> Iterator[tuple[Path, Pixels]]:
 def main(name: str, text: str) -> None:
     """Run one and print its result."""
     probes = {"grid": grid, "memory": memory, "concurrent": concurrent, "real": real,
+              "per_frame": per_frame,
               "write_many": write_many, "read_one_of_many": read_one_of_many}
     json.dump(probes[name](**json.loads(text)), sys.stdout)
 

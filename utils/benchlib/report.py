@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from . import model
 from .bars import MIB, Bar, Results
 from .catalog import LEVELS, MAIN
 
@@ -97,7 +98,7 @@ def list_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 def section(title: str, *parts: str) -> str:
     """Return a titled section."""
-    return "\n\n".join([f"{title}\n{'-' * len(title)}", *parts])
+    return "\n\n".join([f"{title}\n{'~' * len(title)}", *parts])
 
 
 def rst(results: Results, bars: Sequence[Bar]) -> str:
@@ -120,8 +121,14 @@ def rst(results: Results, bars: Sequence[Bar]) -> str:
     parts += [section(raw["data"][data.name]["title"], f"{title_of(results, data.name)}.",
                       list_table(HEADINGS, rows_of(results, data.name)))
               for data in MAIN if data.name in raw["data"]]
-    parts.append(section("One and all threads", list_table(*scaling(results))))
+    parts.append(section("One thread and all", "How many times as fast all threads are as one.",
+                         list_table(*scaling(results))))
     parts.append(section("Single calls", list_table(*calls(results))))
+    paper = model.table(results)
+    if paper:
+        parts.append(section("On paper: 64 cores and an NVMe drive",
+                             "GB/s of pixels that each resource alone would allow.",
+                             list_table(model.HEADINGS, paper)))
     heading = ("demand", "bar", "measured", "verdict")
     parts.append(section("The bars", list_table(heading, [bar.row() for bar in bars])))
     if raw["absent"]:

@@ -52,8 +52,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="shrink the data, e.g. 0.1")
     parser.add_argument("--work", type=Path, default=_memory_folder(), metavar="DIR",
                         help="where files are written (default: %(default)s)")
-    parser.add_argument("--real", type=Path, metavar="DIR",
-                        help="a folder of MRC and DM files to try compressor='auto' on")
+    parser.add_argument("--real", type=Path, nargs="+", default=[], metavar="DIR",
+                        help="folders of MRC and DM files to try compressor='auto' on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE",
                         help="take the figures of such a file instead of measuring")

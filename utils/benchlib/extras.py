@@ -43,7 +43,7 @@ class Extras:
         self.scale = min(1.0, scale)
         self.rounds = rounds
 
-    def run(self, contenders: Sequence[str], real: Path | None) -> dict[str, Any]:
+    def run(self, contenders: Sequence[str], real: Sequence[Path]) -> dict[str, Any]:
         """Return what was found; of what failed, the reason under 'errors'."""
         found: dict[str, Any] = {"errors": {}}
         measures: dict[str, Callable[[], Any]] = {
@@ -54,8 +54,11 @@ class Extras:
                                              rounds=self.rounds),
             "memory": self.memory,
         }
-        if real is not None:
-            measures["real"] = lambda: self._probe("real", folder=str(real.resolve()))
+        if real:
+            measures["real"] = lambda: [
+                file for folder in real
+                for file in self._probe("real", folder=str(folder.resolve()))
+            ]
         for name, measure in measures.items():
             say(name.replace("_", " "))
             try:

@@ -22,6 +22,8 @@ GRID_CODECS = (("zstd", 1), ("zstd", 2), ("zstd", 3), ("lz4", 9), ("lz4hc", 9), 
 GRID_BLOCKS = (1 << 16, 1 << 18, 1 << 20, 1 << 22)
 GRID_BYTES = 16 << 20
 """How much of a data set every combination is tried on, at most."""
+MRC_TYPES = ("i1", "i2", "i4", "u1", "u2", "u4", "f4", "f8", "c8")
+"""Pixel types of real files that are compressed as they are."""
 
 
 def grid(data: str, limit: int) -> list[dict[str, Any]]:
@@ -142,28 +144,29 @@ def real(folder: str) -> list[dict[str, Any]]:
     """Compress every image under `folder` with 'auto' and with zstd 1, in memory."""
     mrcz = importlib.import_module("mrcz")
     found = []
-    for path, pixels in _images(mrcz, Path(folder)):
+    for name, pixels in _images(mrcz, Path(folder)):
         sizes = {}
         for codec in ("auto", "zstd"):
             file = io.BytesIO()
             mrcz.writeMRC(pixels, file, compressor=codec)
             sizes[codec] = len(file.getvalue())
-        found.append({"file": path.name, "nbytes": pixels.nbytes, **sizes})
+        found.append({"file": name, "nbytes": pixels.nbytes, **sizes})
     return found
 
 
-def _images(mrcz: Any, folder: Path) -> Iterator[tuple[Path, Pixels]]:
-    """Yield the pixels of MRC and DM files, those of a type that MRC has."""
+def _images(mrcz: Any, folder: Path) -> Iterator[tuple[str, Pixels]]:
+    """Yield the images of MRC and DM files that are of a type that MRC has."""
     for path in sorted(folder.rglob("*")):
         name = path.name.lower().removesuffix(".gz")
+        images: list[Any] = []
         if name.endswith((".mrc", ".mrcs", ".map")):
-            pixels = mrcz.readMRC(str(path))[0]
-        elif name.endswith((".dm3", ".dm4")) and hasattr(mrcz, "readDM4"):
-            pixels = mrcz.readDM4(str(path))[0]
-        else:
-            continue
-        if isinstance(pixels, np.ndarray) and pixels.ndim in (2, 3) and pixels.dtype.kind in "iufc":
-            yield path, pixels
+            images = [mrcz.readMRC(str(path))[0]]
+        elif name.endswith((".dm3", ".dm4")):
+            images = [image.read() for image in mrcz.readDM4(str(path)).im]
+        for number, pixels in enumerate(images):
+            if (isinstance(pixels, np.ndarray) and pixels.ndim in (2, 3)
+                    and pixels.dtype.str[1:] in MRC_TYPES):
+                yield f"{path.name} image {number}", pixels
 
 
 def main(name: str, text: str) -> None:

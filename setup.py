@@ -14,7 +14,7 @@ EXTRAS = {
     "tiff": ["tifffile", "imagecodecs"],
     "napari": ["npe2", "dask[array]"],
     "relion": ["starfile", "pandas", "scipy", "scikit-learn", "matplotlib"],
-    "remote": ["fsspec"],
+    "remote": ["fsspec[http]>=2023.1"],
     "test": ["pytest>=8", "hypothesis>=6.100"],
     "docs": ["sphinx>=7", "numpydoc", "pydata-sphinx-theme"],
 }

@@ -18,8 +18,8 @@ __all__ = ["FrameTable"]
 _unpack_sizes = struct.Struct("<3i").unpack_from
 """Takes nbytes, blocksize and cbytes, the end of a chunk's header."""
 
-_HEADERS_A_WINDOW = 64
-"""With fewer of them in a window, it is cheaper to go from header to header."""
+_MAX_REQUESTS = 64
+"""Most bytes of a window over chunk headers, in the source's `request_bytes`."""
 
 
 class FrameTable:
@@ -106,14 +106,18 @@ class FrameTable:
         nbytes = record.frame_bytes
         most = nbytes + MAX_OVERHEAD
         position, window, window_start = edges[-1], self._window, self._window_start
-        read, window_bytes = self._source.read, self._window_bytes(size)
+        read, request = self._source.read, self._source.request_bytes
+        average = (size - record.data_offset) // record.nz
         for frame in range(len(edges) - 1, last):
             start = position - window_start
             if not 0 <= start <= len(window) - CHUNK_HEADER_BYTES:
                 if position + CHUNK_HEADER_BYTES > size:
                     raise MRCTruncatedError(f"the file ends before frame {frame} of {record.nz}",
                                             path=record.path, offset=position)
-                window = read(position, min(window_bytes, size - position))
+                step = CHUNK_HEADER_BYTES
+                if average < request:  # the next headers are near
+                    step = max(request, min(average * (last - frame), request * _MAX_REQUESTS))
+                window = read(position, min(step, size - position))
                 window_start, start = position, 0
             found_bytes, _, cbytes = _unpack_sizes(window, start + 4)
             if found_bytes != nbytes or not CHUNK_HEADER_BYTES <= cbytes <= most:
@@ -127,9 +131,3 @@ class FrameTable:
                                         found=f"{size - position + cbytes} bytes")
             edges.append(position)
         self._window, self._window_start = window, window_start
-
-    def _window_bytes(self, size: int) -> int:
-        """Return how much to read for a header: more than itself, if the next ones are near."""
-        average = (size - self._record.data_offset) // self._record.nz
-        window = self._source.window_bytes
-        return window if average * _HEADERS_A_WINDOW < window else CHUNK_HEADER_BYTES

@@ -94,7 +94,9 @@ def readMRC(  # noqa: N802
     Parameters
     ----------
     MRCfilename : str, os.PathLike or binary file
-        The file; gzip, bzip2 and xz streams are read as they are.
+        The file; gzip, bzip2 and xz streams are read as they are. Of a URL
+        (``https://``, ``s3://`` …, with the extra ``remote``) no more is fetched than
+        is asked for.
     idx : int or (int, int), optional
         One frame, or the frames from the first to the second, which is excluded.
         Negative numbers count from the end.
@@ -286,7 +288,7 @@ def writeMRC(  # noqa: N802
         1 to 3 dimensions, or a list of equal 2-D or 3-D arrays; a 4-D array is written
         as the list of its 3-D items. Never changed.
     MRCfilename : str, os.PathLike or binary file
-        Where to.
+        Where to; a URL too, with the extra ``remote``.
     meta : dict, optional
         Metadata; see `mrcz.metadata` for what it may hold.
     endian : {'le', 'be'}

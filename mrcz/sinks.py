@@ -9,6 +9,8 @@ import stat
 import threading
 from typing import IO, Any
 
+from .sources import is_url
+
 __all__ = ["AtomicFile", "FileObjectSink", "InPlaceFile", "Sink", "open_sink"]
 
 _HAS_PWRITE = hasattr(os, "pwrite")
@@ -232,7 +234,7 @@ class _StreamFile(FileObjectSink):
 
 
 def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) -> Sink:
-    """Return the sink for a new file at a path, or for a binary file object.
+    """Return the sink for a new file at a path or a URL, or for a binary file object.
 
     Raises
     ------
@@ -248,11 +250,20 @@ def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) 
             raise TypeError("a file object must be opened in binary mode ('wb'), not text mode")
         return FileObjectSink(file)
     path = os.fsdecode(file)
+    if is_url(path):
+        return _sink_for_url(path, fsync)
     with contextlib.suppress(OSError):
         mode = os.stat(path).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             return _StreamFile(open(path, "wb", buffering=0))
     return AtomicFile(path, fsync=fsync)
+
+
+def _sink_for_url(url: str, fsync: bool) -> Sink:
+    from .plugins.remote import RemoteFile, local_path
+
+    path = local_path(url)
+    return RemoteFile(url) if path is None else AtomicFile(path, fsync=fsync)
 
 
 def _writable_status(path: str) -> os.stat_result | None:

@@ -17,7 +17,8 @@ from typing import IO, Any
 
 from .errors import MRCFormatError, MRCTruncatedError
 
-__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "open_source"]
+__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "is_url",
+           "open_source"]  # fmt: skip
 
 _HAS_PREAD = hasattr(os, "preadv")
 _SPOOL_BYTES = 64 << 20
@@ -41,13 +42,13 @@ class Source:
         For messages.
     identity : object
         What changes when the bytes do, where that can be known.
-    window_bytes : int
-        How many it takes to read in one go what lies scattered in them.
+    request_bytes : int
+        Bytes that take as long to read as a read of its own takes to begin.
     """
 
     name: str
     identity: object = None
-    window_bytes: int = 1 << 18
+    request_bytes: int = 1 << 12
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` with the bytes from `offset` on.
@@ -270,8 +271,13 @@ class StreamSource(Source):
         self._spool.close()
 
 
+def is_url(path: object) -> bool:
+    """Return whether a path is the URL of a file that fsspec opens."""
+    return isinstance(path, str) and "://" in path
+
+
 def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
-    """Return the source for a path or a binary file object.
+    """Return the source for a path, a URL or a binary file object.
 
     Streams of gzip, bzip2 and xz are recognized by their content, not their name.
 
@@ -290,6 +296,8 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
     if not isinstance(file, (str, bytes, os.PathLike)):
         return _from_fileobj(file)
     path = os.fsdecode(file)
+    if is_url(path):
+        return _from_url(path)
     source = FileSource(path)
     if not source.is_regular:
         return StreamSource(io.open(source.detach(), "rb"), path)  # noqa: UP020
@@ -298,6 +306,21 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
         return source
     source.close()
     stream = StreamSource(opener(path), path)
+    stream.identity = source.identity
+    return stream
+
+
+def _from_url(url: str) -> Source:
+    from .plugins.remote import local_path, open_remote
+
+    path = local_path(url)
+    if path is not None:
+        return open_source(path)
+    source = open_remote(url)
+    opener = _opener_of(source)
+    if opener is None:
+        return source
+    stream = StreamSource(opener(source.open_stream()), url)
     stream.identity = source.identity
     return stream
 

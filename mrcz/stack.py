@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -17,8 +18,11 @@ from .indexing import Selection, select
 from .parallel import threads_of
 from .pixels import Pixels
 from .reader import MRCReader
+from .sources import StreamSource, is_url
 
 __all__ = ["Stack", "open"]
+
+logger = logging.getLogger("mrcz")
 
 DEFAULT_CACHE_BYTES = 64 << 20
 _SLAB_BYTES = 64 << 20
@@ -62,7 +66,7 @@ class Stack:
         verify: bool | None = None,
     ) -> None:
         self._is_path = isinstance(file, (str, os.PathLike))
-        if isinstance(file, (str, os.PathLike)) and "://" not in os.fspath(file):
+        if isinstance(file, (str, os.PathLike)) and not is_url(os.fspath(file)):
             file = os.path.abspath(file)
         self._file = file
         self._options: dict[str, Any] = {
@@ -73,6 +77,9 @@ class Stack:
         self._cache = _Cache(cache_bytes)
         self._reader = MRCReader(file, **self._options)
         self._identity = self._reader.source.identity
+        if isinstance(self._reader.source, StreamSource):
+            logger.warning("%s can only be read from its start on: what is asked for, and all "
+                           "before it, is decompressed once and kept", self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         if not self._is_path:
@@ -313,7 +320,9 @@ def open(
     Parameters
     ----------
     path : str, os.PathLike or binary file
-        MRC or MRCZ; gzip, bzip2 and xz streams are decompressed once.
+        MRC or MRCZ; gzip, bzip2 and xz streams are decompressed once. Of a URL
+        (``s3://``, ``https://`` and what else fsspec knows; the extra ``remote``), only
+        what is asked for is fetched.
     endian, pixelunits, fileConvention, n_threads
         As in `readMRC`.
     cache_bytes : int

@@ -20,7 +20,7 @@ from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
 from .sinks import AtomicFile, InPlaceFile
-from .sources import FileSource
+from .sources import FileSource, is_url
 from .statistics import Statistics
 from .trailer import make_trailer
 from .writer import StackWriter
@@ -65,6 +65,8 @@ def write_frames(
     if idx is not None and (isinstance(idx, bool) or not hasattr(idx, "__index__")):
         raise TypeError(f"idx must be an int, the number of the first frame, not {idx!r}")
     path = os.fspath(file)
+    if is_url(path):
+        raise ValueError(f"{path}: idx and shape are for files on disk; write it as a whole")
     number = None if idx is None else int(idx)
     wanted = None if shape is None else _final_shape(shape, container)
     if number is None or not os.path.exists(path):

@@ -1,0 +1,292 @@
+"""Files by their URLs: what is fetched, what goes wrong, what is uploaded."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import pickle
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+import mrcz
+
+MOVIE = np.random.default_rng(4).poisson(3, (100, 128, 256)).astype("int16")  # 64 KiB a frame
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryFileSystem]:
+    files = fsspec.filesystem("memory")
+    yield files
+    files.store.clear()
+
+
+@pytest.fixture
+def fetched(memory, monkeypatch) -> list[tuple[int, int]]:
+    """The ranges that are asked for."""
+    ranges: list[tuple[int, int]] = []
+    real = MemoryFileSystem.cat_file
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        ranges.append((start, end))
+        return real(self, path, start=start, end=end, **kwargs)
+
+    def refuse(self, *args, **kwargs):
+        raise AssertionError("the whole file is opened")
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", cat_file)
+    monkeypatch.setattr(MemoryFileSystem, "_open", refuse)
+    return ranges
+
+
+def put(memory, tmp_path: Path, image=MOVIE, name="a.mrcz", **options) -> bytes:
+    mrcz.writeMRC(image, tmp_path / name, **options)
+    data = (tmp_path / name).read_bytes()
+    with memory.open(f"/{name}", "wb") as file:
+        file.write(data)
+    return data
+
+
+def nbytes(ranges) -> int:
+    return sum(end - start for start, end in ranges)
+
+
+@pytest.fixture
+def put_file(memory, tmp_path):
+    return lambda *args, **options: put(memory, tmp_path, *args, **options)
+
+
+def frame_lengths(path) -> list[int]:
+    with mrcz.open(path) as stack:
+        table = stack._reader.table
+        return [stop - start for start, stop in map(table.span, range(len(stack)))]
+
+
+@pytest.mark.parametrize("number", [0, 1, 50, 99])
+def test_one_frame_of_small_chunks(put_file, request, tmp_path, number):
+    data = put_file(compressor="zstd", meta={"a": 1})
+    lengths = frame_lengths(tmp_path / "a.mrcz")
+    fetched = request.getfixturevalue("fetched")
+    with mrcz.open("memory://a.mrcz") as stack:
+        assert np.array_equal(stack[number], MOVIE[number])
+        assert stack.meta == {"a": 1}
+    # The header; the headers of the chunks up to this one, together; the frame.
+    assert len(fetched) <= 4
+    before = sum(lengths[:number])
+    assert nbytes(fetched) <= 4096 + max(before * 1.1, 65536) + 4096 + lengths[number]
+    assert max(end for _, end in fetched) <= len(data)
+
+
+@pytest.mark.parametrize("number", [0, 3, 8])
+def test_one_frame_of_large_chunks(put_file, request, tmp_path, number):
+    movie = np.random.default_rng(0).poisson(9, (9, 1024, 1024)).astype("int16")
+    put_file(movie, compressor="zstd")
+    lengths = frame_lengths(tmp_path / "a.mrcz")
+    assert min(lengths) > 1 << 19
+    fetched = request.getfixturevalue("fetched")
+    with mrcz.open("memory://a.mrcz") as stack:
+        assert np.array_equal(stack[number], movie[number])
+    assert len(fetched) <= 1 + number + 1 + 1
+    assert nbytes(fetched) <= lengths[number] + 4096 * (2 + number)
+
+
+def test_some_rows(put_file, request):
+    movie = np.random.default_rng(0).poisson(9, (2, 2048, 2048)).astype("int16")
+    data = put_file(movie, compressor="zstd")
+    fetched = request.getfixturevalue("fetched")
+    with mrcz.open("memory://a.mrcz") as stack:
+        assert np.array_equal(stack[0, 900:960], movie[0, 900:960])
+    assert nbytes(fetched) < len(data) / 8
+    assert len(fetched) <= 3
+
+
+def test_raw_frames(put_file, request):
+    put_file()
+    fetched = request.getfixturevalue("fetched")
+    with mrcz.open("memory://a.mrcz") as stack:
+        assert np.array_equal(stack[70], MOVIE[70])
+    assert nbytes(fetched) <= 4096 + MOVIE[0].nbytes
+    assert len(fetched) == 2
+
+
+def test_frames_of_the_walk_are_remembered(put_file, request):
+    put_file(compressor="zstd")
+    fetched = request.getfixturevalue("fetched")
+    with mrcz.open("memory://a.mrcz", cache_bytes=0) as stack:
+        stack[90]
+        before = len(fetched)
+        stack[40]
+        assert len(fetched) == before + 1
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd", "lz4"])
+def test_whole_files(put_file, compressor):
+    data = put_file(compressor=compressor, meta={"a": [1, 2]})
+    image, header = mrcz.readMRC("memory://a.mrcz")
+    assert np.array_equal(image, MOVIE)
+    assert header["a"] == [1, 2]
+    assert np.array_equal(mrcz.readMRC("memory://a.mrcz", idx=(3, 5))[0], MOVIE[3:5])
+    assert mrcz.readMRCHeader("memory://a.mrcz")[0]["compressor"] == compressor
+    lazy, _ = mrcz.readMRC("memory://a.mrcz", useMemmap=True)
+    assert isinstance(lazy, mrcz.Stack)
+    assert len(data) > 0
+
+
+def test_compressed_stream(memory, put_file):
+    data = put_file(name="b.mrc")
+    with memory.open("/a.mrc.gz", "wb") as file:
+        file.write(gzip.compress(data, 1))
+    with mrcz.open("memory://a.mrc.gz") as stack:
+        assert np.array_equal(stack[60], MOVIE[60])
+
+
+def test_file_urls(tmp_path):
+    mrcz.writeMRC(MOVIE, f"file://{tmp_path}/a.mrcz", compressor="zstd")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mrcz"]
+    assert np.array_equal(mrcz.readMRC(f"file://{tmp_path}/a.mrcz")[0], MOVIE)
+
+
+def test_pickles_and_notices_change(put_file):
+    put_file(compressor="zstd")
+    with mrcz.open("memory://a.mrcz") as stack:
+        token = stack.__dask_tokenize__()
+        data = pickle.dumps(stack)
+        with pickle.loads(data) as again:
+            assert np.array_equal(again[5], MOVIE[5])
+    put_file(MOVIE + np.int16(1), compressor="zstd")
+    with pytest.raises(mrcz.MRCError, match="changed"):
+        pickle.loads(data)
+    with mrcz.open("memory://a.mrcz") as stack:
+        assert stack.__dask_tokenize__() != token
+
+
+def test_cut_while_it_is_open(memory, put_file):
+    data = put_file(compressor="zstd")
+    with mrcz.open("memory://a.mrcz") as stack:
+        stack[0]
+        memory.pipe_file("/a.mrcz", data[:5000])
+        with pytest.raises((mrcz.MRCTruncatedError, OSError), match="memory://a.mrcz"):
+            stack[60]
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_written(memory, tmp_path, compressor, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    mrcz.writeMRC(MOVIE, "memory://folder/a.mrcz", compressor=compressor)
+    assert np.array_equal(mrcz.readMRC("memory://folder/a.mrcz")[0], MOVIE)
+    with mrcz.create("memory://b.mrcz", (None, *MOVIE.shape[1:]), "int16",
+                     compressor=compressor) as writer:
+        writer.append(MOVIE[:10])
+        assert not memory.exists("/b.mrcz")
+        writer.flush()
+        assert np.array_equal(mrcz.readMRC("memory://b.mrcz")[0], MOVIE[:10])
+        writer.append(MOVIE[10:])
+    assert np.array_equal(mrcz.readMRC("memory://b.mrcz")[0], MOVIE)
+    with pytest.raises(KeyError), mrcz.create("memory://b.mrcz", MOVIE.shape, "int16") as writer:
+        writer.append(MOVIE[:10])
+        raise KeyError
+    assert np.array_equal(mrcz.readMRC("memory://b.mrcz")[0], MOVIE)
+    with mrcz.open("memory://b.mrcz") as stack:
+        mrcz.writeMRC(stack, "memory://b.mrcz", compressor="lz4")
+    assert np.array_equal(mrcz.readMRC("memory://b.mrcz")[0], MOVIE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_upload_names_the_url(memory, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def put_file(self, *args, **kwargs):
+        raise RuntimeError("the bucket is full")
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put_file)
+    with pytest.raises(OSError, match="full.*memory://a.mrcz"):
+        mrcz.writeMRC(MOVIE, "memory://a.mrcz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_name_the_url(memory, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"memory://none\.mrc"):
+        mrcz.open("memory://none.mrc")
+    with pytest.raises(ValueError, match="nosuch"):
+        mrcz.open("nosuch://a.mrc")
+    with pytest.raises(ImportError, match="s3://bucket/a.mrc"):  # s3fs is not installed here
+        mrcz.open("s3://bucket/a.mrc")
+    with pytest.raises(ValueError, match="on disk"):
+        mrcz.writeMRC(MOVIE, "memory://a.mrc", idx=0)
+    monkeypatch.setitem(__import__("sys").modules, "fsspec.core", None)
+    with pytest.raises(mrcz.MissingCodecError, match=re.escape("mrcz[remote]")):
+        mrcz.open("memory://a.mrc")
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves ranges, as real servers do and Python's doesn't, and counts."""
+
+    sent: list[int]
+    knows_ranges = True
+
+    def do_GET(self):
+        data = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
+        wanted = self.headers.get("Range")
+        if wanted and self.knows_ranges:
+            first, last = map(int, re.fullmatch(r"bytes=(\d+)-(\d+)", wanted).groups())
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            data = data[first : last + 1]
+        else:
+            self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        self.sent.append(len(data))
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, request):
+    sent: list[int] = []
+    kind = type("Handler", (_Handler,), {"sent": sent, "knows_ranges": request.param})
+
+    def handler(*args):
+        return kind(*args, directory=str(tmp_path))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}", sent
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("server", [True], indirect=True)
+def test_http(server, tmp_path):
+    url, sent = server
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
+    size = (tmp_path / "a.mrcz").stat().st_size
+    with mrcz.open(f"{url}/a.mrcz") as stack:
+        assert np.array_equal(stack[9], MOVIE[9])
+        assert sum(sent) < size / 4
+        assert len(sent) <= 4
+        assert np.array_equal(stack[:], MOVIE)
+    with pytest.raises(FileNotFoundError, match=re.escape(f"{url}/none.mrcz")):
+        mrcz.open(f"{url}/none.mrcz")
+
+
+@pytest.mark.parametrize("server", [False], indirect=True)
+def test_http_without_ranges(server, tmp_path):
+    url, _ = server
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
+    with mrcz.open(f"{url}/a.mrcz") as stack:
+        assert np.array_equal(stack[9], MOVIE[9])
+
+
+def test_http_nobody_there():
+    with pytest.raises(OSError, match="http://127.0.0.1:9/a.mrcz"):
+        mrcz.open("http://127.0.0.1:9/a.mrcz")

@@ -9,9 +9,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from .dm_image import DMImage
-from .dm_info import find_tag
-from .dm_tags import DMArray
+from .dm.image import DMImage
+from .dm.info import find_tag
+from .dm.tags import DMArray
 from .ioDM4 import readDM4
 from .ioMRC import writeMRC
 from .units import angstrom_per

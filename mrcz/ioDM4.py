@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from . import futures
-from .dm_image import DMImage, find_images
-from .dm_tags import DMArray, TagParser
+from .dm.image import DMImage, find_images
+from .dm.tags import DMArray, TagParser
 
 __all__ = ["DMArray", "DMImage", "asyncReadDM4", "readDM4"]
 
@@ -21,7 +21,7 @@ class readDM4(TagParser):  # noqa: N801
     filename : str or os.PathLike
         The file.
     verbose : bool, optional
-        Log each tag, at level INFO of the logger ``mrcz.dm_tags``.
+        Log each tag, at level INFO of the logger ``mrcz.dm.tags``.
     flip : bool, optional
         Turn the rows of images of two and more dimensions, ``[..., ::-1, :]``: the files
         begin with the uppermost row, MRC begins with the lowest.  False gives the file's

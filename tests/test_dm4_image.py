@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from mrcz import dm_pixels, ioDM, ioDM4
+from mrcz import ioDM, ioDM4
+from mrcz.dm import pixels as dm_pixels
 from mrcz.errors import MRCFormatError, MRCTruncatedError
 from mrcz.ioDM4 import asyncReadDM4, readDM4
 

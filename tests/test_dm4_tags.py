@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz.dm_tags import LAZY_SIZE, DMArray, TagParser
-from mrcz.dm_types import MAX_DEPTH, describe
+from mrcz.dm.tags import LAZY_SIZE, DMArray, TagParser
+from mrcz.dm.types import MAX_DEPTH, describe
 from mrcz.errors import MRCFormatError
 
 from . import dm_writer as w
@@ -143,7 +143,7 @@ def test_steps_can_be_overridden(tmp_path):
 
 def test_verbose_logs_each_tag(tmp_path, caplog, capsys):
     path = w.write(tmp_path / "a.dm4", {"dir": {"x": w.int32(2)}})
-    with caplog.at_level(logging.INFO, "mrcz.dm_tags"):
+    with caplog.at_level(logging.INFO, "mrcz.dm.tags"):
         TagParser(path, True)
     assert "dir:x = 2" in caplog.text
     assert capsys.readouterr() == ("", "")

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .dm_tags import DMArray
-from .dm_types import Order
-from .errors import MRCFormatError, MRCTruncatedError
-from .parallel import default_threads, run_ordered
-from .sources import FileSource
+from ..errors import MRCFormatError, MRCTruncatedError
+from ..parallel import default_threads, run_ordered
+from ..sources import FileSource
+from .tags import DMArray
+from .types import Order
 
 __all__ = ["RGBA", "Pixels", "locate"]
 

@@ -2,7 +2,7 @@
 
 A file is a header and one directory.  A directory counts its entries; an entry has a name
 and is another directory or a value, which begins with the description of its type (see
-`mrcz.dm_types`).  DM3 has lengths and counts of 32 bits, DM4 of 64, and in DM4 each entry
+`mrcz.dm.types`).  DM3 has lengths and counts of 32 bits, DM4 of 64, and in DM4 each entry
 also tells its own length.  Structure is big-endian; values are in the order that the
 header names.  There is no index: to know one tag is to walk past all before it.
 
@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .dm_types import BYTE, MAX_DEPTH, ArrayType, Order, StringType, describe
-from .errors import MRCFormatError, MRCTruncatedError
-from .sources import FileSource, Source
+from ..errors import MRCFormatError, MRCTruncatedError
+from ..sources import FileSource, Source
+from .types import BYTE, MAX_DEPTH, ArrayType, Order, StringType, describe
 
 __all__ = ["DMArray", "TagParser"]
 
@@ -118,7 +118,7 @@ class TagParser:
     filename : str or os.PathLike
         The file.
     verbose : bool
-        Log each tag, at level INFO of the logger ``mrcz.dm_tags``.
+        Log each tag, at level INFO of the logger ``mrcz.dm.tags``.
     permissive : bool
         Keep what could be read of a damaged file, with a warning, rather than raise.
     """

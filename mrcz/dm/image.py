@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .dm_info import find_tag, image_info
-from .dm_pixels import Pixels, locate
-from .dm_tags import DMArray
-from .dm_types import Order
-from .errors import MRCFormatError
+from ..errors import MRCFormatError
+from .info import find_tag, image_info
+from .pixels import Pixels, locate
+from .tags import DMArray
+from .types import Order
 
 __all__ = ["DMImage", "find_images"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .dm_tags import DMArray
+from .tags import DMArray
 
 __all__ = ["find_tag", "image_info"]
 

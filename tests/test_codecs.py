@@ -86,17 +86,19 @@ def test_codec_that_blosc1_has_not():
         written(IMAGE, compressor="ndlz", backend="blosc1")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("codec", BLOSC_CODECS)
-def test_blosc2_backend(codec):
+def test_blosc2_backend(codec, dtype):
     """With blosc2 installed version-5 chunks that read back; without it, the reason."""
+    image = ramp((4, 33, 41), dtype)
     if not mrcz.BLOSC2_PRESENT:
         with pytest.raises(mrcz.MissingCodecError, match="blosc2"):
-            written(IMAGE, compressor=codec, backend="blosc2")
+            written(image, compressor=codec, backend="blosc2")
         return
-    data = written(IMAGE, compressor=codec, backend="blosc2")
+    data = written(image, compressor=codec, backend="blosc2")
     assert {chunk["version"] for chunk in chunks_of(data, 1024)} == {5}
     found, header = read(data)
-    assert_identical(found, IMAGE)
+    assert_identical(found, image)
     assert header["compressor"] == codec
     assert (header["bloscFormat"], header["backend"]) == (2, "blosc2")
     assert "bloscFormat" not in dict(header)

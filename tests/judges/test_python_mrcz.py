@@ -11,6 +11,7 @@ import mrcz
 
 from ..builders import ramp
 from ..checks import HEADER_KEYS, assert_identical, bits
+from .conftest import Judge, environment
 
 pytestmark = pytest.mark.judge
 
@@ -84,6 +85,33 @@ def test_we_read_its_files(shape, as_list, codec, python_mrcz, tmp_path):
         assert_optics(header)
         assert list(header) == [*HEADER_KEYS, *META]
         assert header["compressor"] in ((codec, "lz4") if codec == "lz4hc" else (codec,))
+
+
+@pytest.fixture
+def python_mrcz_060(tmp_path):
+    return Judge(environment("MRCZ_JUDGE_060"), "ask_python_mrcz.py", tmp_path)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_version_5_chunks_both_ways(codec, python_mrcz_060, tmp_path):
+    """Not of complex64 the other way round: such chunks of its are damaged, by its own reading."""
+    judge, jobs, images = python_mrcz_060, [], []
+    for dtype in DTYPES:
+        image, path = ramp((4, 33, 40), dtype), str(tmp_path / f"{dtype}.mrcz")
+        images.append(image)
+        mrcz.writeMRC(image, path, compressor=codec, backend="blosc2")
+        jobs.append({"do": "read", "path": path})
+    for image, answer in zip(images, judge(jobs), strict=True):
+        assert_identical(answer["array"], image)
+    its = [image for image in images if image.dtype != "c8"]
+    jobs = [{"do": "write", "array": judge.array(image), "list": False,
+             "path": str(tmp_path / f"{image.dtype}_its.mrcz"),
+             "options": {"compressor": codec, "backend": "blosc2"}} for image in its]
+    judge(jobs)
+    for job, image in zip(jobs, its, strict=True):
+        found, header = mrcz.readMRC(job["path"])
+        assert_identical(found, image)
+        assert header["backend"] == "blosc2"
 
 
 def test_we_read_its_uint4(python_mrcz, tmp_path):

@@ -1,0 +1,211 @@
+"""``mrcz view``: a picture of a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+
+from ..errors import FrameIndexError
+from ..header import VOLUME
+from ..parallel import threads_of
+from ..pictures import (
+    TILE,
+    Drawing,
+    bin_to_fit,
+    contrast_limits,
+    length_text,
+    power_spectrum,
+    resolution_rings,
+    tile,
+)
+from ..pixels import Pixels
+from ..stack import Stack
+from .console import UsageError, progress_bar, say
+from .copying import require_absent
+from .files import positive_int
+from .slabs import slab_ranges
+
+__all__ = ["add_parser", "run"]
+
+FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
+MOST_THUMBNAILS = 25
+
+EPILOG = """\
+examples:
+  mrcz view movie.mrcz                      the middle frame, as movie.png
+  mrcz view movie.mrcz --frame 0 -o a.png
+  mrcz view movie.mrcz --sum --fft          Thon rings of the whole movie
+  mrcz view stack.mrcs --montage
+  mrcz view map.mrc                         three slices through a volume
+
+The first row of an image is at the bottom, as in 3dmod and Chimera. The darkest and the
+brightest 0.3 % of the pixels are black and white.
+"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command to the command line."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "view", help="draw a picture of a file",
+        description="Draw a frame, a montage, the average or the power spectrum, with a scale bar "
+                    "or rings of resolution; of a volume three slices.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="an MRC or MRCZ file")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--frame", type=int, metavar="N", help="one frame; -1 is the last")
+    what.add_argument("--montage", action="store_true",
+                      help=f"up to {MOST_THUMBNAILS} frames from all over the file")
+    what.add_argument("--sum", action="store_true", help="the average of all frames")
+    what.add_argument("--slices", action="store_true", help="x-y, x-z and y-z through the middle")
+    parser.add_argument("--fft", action="store_true",
+                        help="the power spectrum, of the frame or with --sum")
+    parser.add_argument("-o", "--output", metavar="PICTURE",
+                        help=f"{', '.join(FORMATS)}; default: FILE's name with .png, here")
+    parser.add_argument("--size", type=positive_int, default=1024, metavar="N",
+                        help="pixels a side at most (default %(default)s)")
+    parser.add_argument("--pixelsize", type=float, metavar="A",
+                        help="Angstrom, where the file does not tell or is wrong")
+    parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
+    parser.add_argument("--force", action="store_true", help="replace a picture that exists")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line says."""
+    output = args.output or os.path.splitext(os.path.basename(args.file))[0] + ".png"
+    if os.path.splitext(output)[1].lower() not in FORMATS:
+        raise UsageError(f"{output}: the name of a picture must end with {', '.join(FORMATS)}")
+    if args.fft and (args.montage or args.slices):
+        raise UsageError("--fft goes with --frame or --sum")
+    require_absent(output, args.force)
+    with Stack(args.file, n_threads=args.threads) as stack:
+        draw(stack, args).save(output)
+    if not args.quiet:
+        say(output)
+    return 0
+
+
+def draw(stack: Stack, args: argparse.Namespace) -> Drawing:
+    """Return the picture that was asked for."""
+    if len(stack.shape) > 3:
+        raise TypeError(f"{stack.path}: colour images are not drawn")
+    name = os.path.basename(stack.path)
+    if args.montage:
+        return _draw_montage(stack, name, args)
+    if args.slices or (not (args.sum or args.fft) and args.frame is None and _is_volume(stack)):
+        return _draw_slices(stack, name, args)
+    image, what = _image(stack, args)
+    pixel = _pixel(stack, args)[2]
+    title = f"{name}   {what}   {' x '.join(map(str, stack.shape))} {stack.dtype}"
+    if args.fft:
+        return _draw_spectrum(image, title, pixel)
+    shown, by = bin_to_fit(image, args.size)
+    drawing = Drawing(shown, f"{title}{f', binned {by}' if by > 1 else ''}")
+    drawing.add_scale_bar(pixel * by)
+    return drawing
+
+
+def _is_volume(stack: Stack) -> bool:
+    """Return whether slices say more of a file than one of its frames."""
+    nz, ny, nx = stack.shape
+    record = stack.header.record
+    return (record is not None and record.fields["ispg"] >= VOLUME and not stack.slices
+            and 4 * nz >= min(ny, nx) and nz > 1)
+
+
+def _pixel(stack: Stack, args: argparse.Namespace) -> list[float]:
+    """Return the pixel size [z, y, x] in Å."""
+    if args.pixelsize is not None:
+        return [args.pixelsize] * 3
+    return [abs(float(size)) for size in stack.header["pixelsize"]]
+
+
+def _image(stack: Stack, args: argparse.Namespace) -> tuple[Pixels, str]:
+    """Return the frame or the average that was asked for, and what to call it."""
+    nz = stack.shape[0]
+    if args.sum:
+        return average(stack, threads=threads_of(args.threads), quiet=args.quiet), (
+            f"average of {nz} frames")
+    number = nz // 2 if args.frame is None else args.frame
+    if not -nz <= number < nz:
+        raise FrameIndexError(f"{stack.path} has {nz} frames: there is no frame {number}")
+    return np.asarray(stack[number]), f"frame {number % nz}"
+
+
+def average(stack: Stack, *, threads: int, quiet: bool) -> Pixels:
+    """Return the mean of all frames, as (ny, nx) float64 or complex128."""
+    nz, ny, nx = stack.shape
+    kind = np.complex128 if stack.dtype.kind == "c" else np.float64
+    total = np.zeros((ny, nx), kind)
+    frame_bytes = stack.nbytes // nz
+    with progress_bar(stack.nbytes, quiet=quiet, title="sum") as bar:
+        for part in slab_ranges(range(nz), frame_bytes):
+            total += stack[part.start : part.stop].sum(axis=0, dtype=kind)
+            bar.update(len(part) * frame_bytes)
+    return total / nz
+
+
+def _draw_montage(stack: Stack, name: str, args: argparse.Namespace) -> Drawing:
+    nz = stack.shape[0]
+    count = min(nz, MOST_THUMBNAILS)
+    numbers = sorted({round(place) for place in np.linspace(0, nz - 1, count)})
+    side = max(8, args.size // max(1, round(len(numbers) ** 0.5)))
+    frames = [bin_to_fit(np.asarray(stack[number]), side) for number in numbers]
+    by = frames[0][1]
+    whole, corners = tile([frame for frame, _ in frames])
+    drawing = Drawing(whole, f"{name}   {len(numbers)} of {nz} frames"
+                             f"{f', binned {by}' if by > 1 else ''}",
+                      contrast_limits(np.stack([frame for frame, _ in frames])))
+    for number, (row, column) in zip(numbers, corners, strict=True):
+        drawing.add_text(column + 3, row + 3, str(number))
+    return drawing
+
+
+def _draw_slices(stack: Stack, name: str, args: argparse.Namespace) -> Drawing:
+    """Draw x-y, with x-z above and y-z to the right, all to one scale."""
+    nz, ny, nx = stack.shape
+    z, y, x = nz // 2, ny // 2, nx // 2
+    sizes = _pixel(stack, args)
+    scales = [size / sizes[2] for size in sizes] if min(sizes) > 0 else [1.0] * 3
+    xy = _stretched(np.asarray(stack[z]), scales[1], scales[2])
+    xz = _stretched(np.asarray(stack[:, y : y + 1, :])[:, 0], scales[0], scales[2])
+    yz = _stretched(np.asarray(stack[:, :, x]), scales[0], scales[1]).T
+    gap = max(2, max(xy.shape) // 100)
+    whole = np.full((xy.shape[0] + gap + xz.shape[0], xy.shape[1] + gap + yz.shape[1]), np.nan,
+                    np.float32)
+    whole[: xy.shape[0], : xy.shape[1]] = xy
+    whole[xy.shape[0] + gap :, : xy.shape[1]] = xz
+    whole[: xy.shape[0], xy.shape[1] + gap :] = yz
+    shown, by = bin_to_fit(whole, args.size)
+    pieces = np.concatenate([piece.ravel() for piece in (xy, xz, yz)])
+    drawing = Drawing(shown, f"{name}   slices x-y at z={z}, x-z at y={y}, y-z at x={x}",
+                      contrast_limits(pieces))
+    drawing.add_scale_bar(sizes[2] * by)
+    return drawing
+
+
+def _stretched(image: Pixels, across_rows: float, across_columns: float) -> Pixels:
+    """Return an image with rows and columns repeated or left out, for unequal pixels."""
+    if image.dtype.kind == "c":
+        image = np.abs(image)
+    ny, nx = (max(1, round(size * scale)) for size, scale
+              in zip(image.shape, (across_rows, across_columns), strict=True))
+    rows = np.minimum((np.arange(ny) + 0.5) * image.shape[0] / ny, image.shape[0] - 1)
+    columns = np.minimum((np.arange(nx) + 0.5) * image.shape[1] / nx, image.shape[1] - 1)
+    stretched: Pixels = image[rows.astype(int)][:, columns.astype(int)].astype(np.float32)
+    return stretched
+
+
+def _draw_spectrum(image: Pixels, title: str, pixel: float) -> Drawing:
+    spectrum = power_spectrum(image)
+    side = len(spectrum)
+    nyquist = f"   Nyquist {length_text(2 * pixel)}" if pixel > 0 else ""
+    pieces = f", tiles of {side}" if side == TILE else ""
+    drawing = Drawing(spectrum, f"{title}   power spectrum{pieces}{nyquist}")
+    if pixel > 0:
+        drawing.add_rings(resolution_rings(side, pixel))
+    return drawing

@@ -1,5 +1,6 @@
 """Damaged and hostile DM files: errors that say where, never a crash, a hang or a flood."""
 
+import os
 import struct
 import tracemalloc
 import warnings
@@ -205,9 +206,10 @@ def test_directories_that_hold_themselves_deeply(tmp_path):
 @pytest.mark.parametrize("version", [3, 4])
 def test_every_byte_changed(tmp_path, version):
     data = whole(version)
-    for at in range(len(data)):
+    step = 1 if os.environ.get("MRCZ_NIGHTLY") else 5
+    for at in range(0, len(data), step):
         changed = bytearray(data)
-        changed[at] ^= (1, 255, 128)[at % 3]
+        changed[at] ^= (1, 255, 128)[at // step % 3]
         try:
             use(read_bytes(tmp_path, changed))
         except MRCFormatError:

@@ -19,7 +19,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ QUICK_SCALE, QUICK_ROUNDS = 0.01, 2
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = _names_from(CODECS, parser)
+    names = _names_from(list(CODECS), parser)
     parser.add_argument("--make-environment", type=Path, metavar="DIR",
                         help="make a virtual environment with the contenders, and stop")
     parser.add_argument("--environment", type=Path, metavar="DIR",
@@ -70,7 +70,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _names_from(allowed: Sequence[str], parser: argparse.ArgumentParser) -> Any:
+def _names_from(
+    allowed: Sequence[str], parser: argparse.ArgumentParser
+) -> Callable[[str], list[str]]:
     def names(text: str) -> list[str]:
         unknown = set(text.split(",")) - set(allowed)
         if unknown:

@@ -203,7 +203,7 @@ def _random_access(results: Results) -> Iterator[Bar]:
         for codec, rivals in FRAME_RIVALS.items():
             times = {name: results.cell(data, name, theirs).get("frame") for name, theirs in rivals}
             medians = {name: statistics.median(frame) for name, frame in times.items() if frame}
-            ours = results.cell(data, "mrcz", codec).get("frame")
+            ours = results.cell(data, "mrcz", codec).get("frame") or []
             best = min(medians, key=lambda name: medians[name], default="")
             complete = ours and len(medians) == len(rivals)
             yield Bar(f"random frame {data} {codec}, best rival's time / ours", 1.0,

@@ -8,6 +8,7 @@ shuffling where there is a filter, and `threads` threads where it can be told so
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,7 +38,7 @@ class Mrcz:
     def __init__(self, codec: str, threads: int) -> None:
         self.mrcz = importlib.import_module("mrcz")
         self.threads = threads
-        self.options = {} if codec == "raw" else {"compressor": codec}
+        self.options: dict[str, Any] = {} if codec == "raw" else {"compressor": codec}
         if codec in LEVELS:
             self.options["clevel"] = LEVELS[codec]
 
@@ -52,7 +53,7 @@ class Mrcz:
 
     def rows(self, path: str, index: int, first: int, last: int) -> Pixels:
         """Open the file and return some rows of one frame."""
-        with self.mrcz.open(path) as stack:
+        with self.mrcz.open(path, n_threads=self.threads) as stack:
             return stack[index, first:last]
 
 
@@ -218,10 +219,10 @@ class TiffFile:
 
 def contender(name: str, codec: str, threads: int) -> Contender:
     """Return a contender by its name in the catalog."""
-    makers = {
+    makers: dict[str, Callable[[], Contender]] = {
         "mrcz": lambda: Mrcz(codec, threads),
         "python-mrcz": lambda: PythonMrcz(codec, threads),
-        "numpy": {"save": NumpySave, "tofile": NumpyToFile}.get(codec),
+        "numpy": NumpySave if codec == "save" else NumpyToFile,
         "mrcfile": MrcFile,
         "blosc2": lambda: Blosc2(codec, threads),
         "hdf5": lambda: Hdf5(codec),

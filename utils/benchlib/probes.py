@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -171,9 +171,10 @@ def _images(mrcz: Any, folder: Path) -> Iterator[tuple[str, Pixels]]:
 
 def main(name: str, text: str) -> None:
     """Run one and print its result."""
-    probes = {"grid": grid, "memory": memory, "concurrent": concurrent, "real": real,
-              "per_frame": per_frame,
-              "write_many": write_many, "read_one_of_many": read_one_of_many}
+    probes: dict[str, Callable[..., Any]] = {
+        "grid": grid, "memory": memory, "concurrent": concurrent, "real": real,
+        "per_frame": per_frame, "write_many": write_many, "read_one_of_many": read_one_of_many,
+    }
     json.dump(probes[name](**json.loads(text)), sys.stdout)
 
 

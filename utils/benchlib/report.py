@@ -152,7 +152,7 @@ def scaling(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 def calls(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the times of what is not about throughput."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name in ("mrcz", "python-mrcz"):
         cell = results.cell("small", name, "zstd")
         rows += [(f"{what} one frame of 64 x 64, {name}", milliseconds(cell[what]))

@@ -113,6 +113,7 @@ def serve(worker: Worker, requests: Any, answers: Any) -> None:
     for line in requests:
         request = json.loads(line)
         operation, repeat = getattr(worker, request.pop("do")), request.pop("repeat")
+        answer: list[dict[str, float]] | str
         try:
             answer = [operation(**request) for _ in range(repeat)]
         except Exception:

@@ -1,0 +1,39 @@
+"""Settings of Sphinx: ``sphinx-build -W -n -b html docs docs/_build/html``; needs no network."""
+
+from __future__ import annotations
+
+import mrcz
+
+project = "mrcz"
+author = "the mrcz developers"
+copyright = f"2026, {author}"
+release = version = mrcz.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.doctest",
+    "numpydoc",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+default_role = "py:obj"  # numpydoc's convention for names in single backticks
+html_theme = "pydata_sphinx_theme"
+html_title = f"mrcz {release}"
+html_static_path = ["_static"]
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_prev_next": True,
+    "header_links_before_dropdown": 6,
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+autodoc_typehints = "none"  # the docstrings say it with shapes and units
+autosummary_generate = True
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+nitpicky = True
+# Only our own names are looked up: the build needs no network, so no other project's index.
+nitpick_ignore_regex = [(r"py:.*", r"(?!mrcz\.).*")]

@@ -263,9 +263,9 @@ def writeMRC(  # noqa: N802
     pixelsize: Any = (0.1, 0.1, 0.1),
     pixelunits: str = "\\AA",
     shape: tuple[int, ...] | None = None,
-    voltage: float = 0.0,
-    C3: float = 0.0,  # noqa: N803
-    gain: float = 1.0,
+    voltage: float | None = 0.0,
+    C3: float | None = 0.0,  # noqa: N803
+    gain: float | None = 1.0,
     compressor: str | None = None,
     clevel: int = 1,
     n_threads: int | None = None,
@@ -303,7 +303,7 @@ def writeMRC(  # noqa: N802
     shape : (nz, ny, nx), optional
         Final size of an uncompressed file that later calls with `idx` fill.
     voltage, C3, gain : float
-        kV, mm, counts/e-.
+        kV, mm, counts/e-; None is the default.
     compressor : str, optional
         ``'zstd'``, ``'lz4'``, ``'lz4hc'``, ``'zlib'`` or ``'blosclz'``; ``'auto'`` tries
         several on a sample and takes the best. None: uncompressed.

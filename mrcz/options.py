@@ -71,9 +71,9 @@ def parse_write_options(
     endian: str = "le",
     pixelsize: Any = None,
     pixelunits: str = "\\AA",
-    voltage: float = 0.0,
-    C3: float = 0.0,  # noqa: N803
-    gain: float = 1.0,
+    voltage: float | None = 0.0,
+    C3: float | None = 0.0,  # noqa: N803
+    gain: float | None = 1.0,
     compressor: str | None = None,
     clevel: int = 1,
     n_threads: int | None = None,
@@ -115,9 +115,9 @@ def parse_write_options(
         byteorder=byteorder_of(endian),
         pixelsize=parse_pixelsize(DEFAULT_PIXELSIZE if pixelsize is None else pixelsize,
                                   pixelunits),
-        voltage=_number("voltage", voltage),
-        c3=_number("C3", C3),
-        gain=_number("gain", gain),
+        voltage=_number("voltage", 0.0 if voltage is None else voltage),  # HyperSpy says None
+        c3=_number("C3", 0.0 if C3 is None else C3),
+        gain=_number("gain", 1.0 if gain is None else gain),
         codec=codec,
         auto=auto,
         threads=threads_of(n_threads),

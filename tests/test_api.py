@@ -255,3 +255,9 @@ def test_without_blosc_raw_files_still_work():
     golden = Path(__file__).parent / "data" / "golden" / "0.6.0_u2_zstd.mrcz"
     subprocess.run([sys.executable, "-c", WITHOUT_BLOSC, str(golden)], check=True,
                    cwd=Path(mrcz.__file__).parents[1])
+
+
+def test_none_is_the_default_of_what_a_program_does_not_know():
+    """HyperSpy says voltage=None of a signal without one, and python-mrcz takes it so."""
+    header = round_trip(ramp((2, 4, 5), "i2"), voltage=None, C3=None, gain=None)[1]
+    assert (header["voltage"], header["C3"], header["gain"]) == (0.0, 0.0, 1.0)

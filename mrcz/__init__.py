@@ -35,6 +35,7 @@ from .ioMRC import (
     writeMRC,
     writeMRCHeader,
 )
+from .plugins.batch import compress_many
 from .plugins.dask import from_dask
 from .selftest import test
 from .stack import Stack, open
@@ -61,6 +62,7 @@ __all__ = [
     "async_read_dm4",
     "async_read_mrc",
     "async_write_mrc",
+    "compress_many",
     "create",
     "defaultHeader",
     "default_header",

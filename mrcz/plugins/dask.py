@@ -59,8 +59,8 @@ def from_dask(
     >>> file = io.BytesIO()
     >>> mrcz.from_dask(movie + 1, file, compressor="zstd", pixelsize=1.2)
     >>> _ = file.seek(0)
-    >>> mrcz.readMRC(file)[0].sum() == 100 * 64 * 64
-    True
+    >>> mrcz.readMRC(file)[0].shape
+    (100, 64, 64)
     """
     if not is_dask(array):
         raise TypeError(f"array must be a dask array, not {type(array).__name__}; "

@@ -1,0 +1,195 @@
+"""Many files compressed at once, on a cluster or by processes of this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..parallel import threads_of
+
+__all__ = ["FileResult", "compress_many"]
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one file of `compress_many`.
+
+    Attributes
+    ----------
+    path, output : str
+        The file, and its compressed copy.
+    before, after : int
+        Their sizes in bytes; 0 if it failed.
+    seconds : float
+        How long it took.
+    skipped : str
+        Why nothing was done, or empty.
+    error : Exception or None
+        Why it failed, if it did.
+    """
+
+    path: str
+    output: str
+    before: int = 0
+    after: int = 0
+    seconds: float = 0.0
+    skipped: str = ""
+    error: BaseException | None = None
+
+
+def compress_many(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    client: Any = None,
+    processes: int | None = None,
+    compressor: str = "auto",
+    clevel: int = 1,
+    shuffle: str | None = None,
+    checksum: bool = True,
+    verify: bool = True,
+    overwrite: bool = False,
+    delete_original: bool = False,
+) -> list[FileResult]:
+    """Compress MRC files, each as ``mrcz compress`` does, whatever happens to the others.
+
+    Each copy is read back and compared before it takes its name, and remembers what
+    ``mrcz decompress`` needs to give the original back, byte for byte. Files that are
+    compressed, or whose copy is there, are skipped: call it again after an interruption.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        The files. With a client, paths that its workers see.
+    folder : path, optional
+        Where the copies go; None: beside the files.
+    client : distributed.Client, optional
+        Whose workers do it, one file a thread.
+    processes : int, optional
+        Without a client, processes of this machine; None: one a core. More than one need
+        the ``if __name__ == "__main__":`` that `multiprocessing` asks of scripts.
+    compressor, clevel, shuffle, checksum
+        As in `writeMRC`.
+    verify : bool
+        Whether to read each copy back and compare.
+    overwrite : bool
+        Whether to replace files that are something else than a copy of the original.
+    delete_original : bool
+        Whether to remove each file once its copy is verified and on the disk.
+
+    Returns
+    -------
+    list of FileResult
+        One a file, in their order; those that failed have an ``error``.
+
+    Raises
+    ------
+    ValueError
+        If arguments make no sense, or two files would have the same copy.
+
+    Examples
+    --------
+    >>> import mrcz, numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     movies = [os.path.join(folder, f"{n}.mrc") for n in range(3)]
+    ...     for movie in movies[:2]:
+    ...         mrcz.writeMRC(np.zeros((4, 64, 64), "int16"), movie)
+    ...     results = mrcz.compress_many(movies, processes=1, compressor="zstd")
+    >>> [result.after < result.before for result in results[:2]], type(results[2].error)
+    ([True, True], <class 'FileNotFoundError'>)
+    """
+    if delete_original and not verify:
+        raise ValueError("delete_original=True needs verify=True")
+    pairs = _pairs(paths, folder)
+    options = argparse.Namespace(compressor=compressor, level=clevel, shuffle=shuffle,
+                                 checksum=checksum, verify=verify, force=overwrite,
+                                 delete_original=delete_original)
+    _check(options)
+    if client is not None:
+        return list(_on_cluster(partial(_compress, options=options, threads=1), pairs, client))
+    count = min(threads_of(processes), len(pairs))
+    work = partial(_compress, options=options, threads=max(1, threads_of(None) // max(1, count)))
+    return list(map(work, pairs)) if count < 2 else _in_processes(work, pairs, count)
+
+
+def _pairs(paths: Any, folder: Any) -> list[tuple[str, str]]:
+    """Return absolute paths of the files and of their copies."""
+    from ..commands.compress import compressed_name
+
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    pairs: dict[str, str] = {}
+    for path in map(os.fspath, paths):
+        name = path if folder is None else os.path.join(os.fspath(folder), os.path.basename(path))
+        output = os.path.abspath(compressed_name(name))
+        if output in pairs:
+            raise ValueError(f"{path} and {pairs[output]} would both become {output}")
+        pairs[output] = os.path.abspath(path)
+    return [(path, output) for output, path in pairs.items()]
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse here what every file would fail for."""
+    from ..options import parse_write_options
+
+    parse_write_options(compressor=options.compressor, clevel=options.level,
+                        shuffle=options.shuffle, checksum=options.checksum)
+
+
+def _compress(
+    pair: tuple[str, str], *, options: argparse.Namespace, threads: int
+) -> FileResult:
+    """Compress one file, in whatever process."""
+    from ..commands.compress import compress_file
+    from ..commands.files import InputFile, Job
+    from ..reader import MRCReader
+
+    path, output = pair
+    job = Job(_NoBar(), threading.Event(), threading.Lock(), threads)
+    try:
+        with MRCReader(path) as reader:
+            if reader.record.compressor is not None:
+                size = reader.source.size
+                return FileResult(path, path, size, size, skipped="is compressed already")
+        done = compress_file((InputFile(path, os.path.basename(path)), output), job, args=options)
+    except Exception as error:
+        return FileResult(path, output, error=error)
+    return FileResult(path, output, done.before, done.after, done.seconds, done.skipped)
+
+
+class _NoBar:
+    """Where nobody watches."""
+
+    def update(self, nbytes: int) -> None:
+        """Show nothing."""
+
+
+def _on_cluster(work: Any, pairs: Sequence[tuple[str, str]], client: Any) -> Iterator[FileResult]:
+    futures = client.map(work, pairs, pure=False)
+    for pair, future in zip(pairs, futures, strict=True):
+        yield _result_of(future, pair)
+
+
+def _in_processes(
+    work: Any, pairs: Sequence[tuple[str, str]], count: int
+) -> list[FileResult]:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    # Not forked: the threads of this process, whatever they hold, would be missing there.
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(work, pair) for pair in pairs]
+        return [_result_of(future, pair) for pair, future in zip(pairs, futures, strict=True)]
+
+
+def _result_of(future: Any, pair: tuple[str, str]) -> FileResult:
+    try:
+        result: FileResult = future.result()
+    except Exception as error:  # the process died
+        return FileResult(*pair, error=error)
+    return result

@@ -109,6 +109,9 @@ class FrameEncoder:
     ----------
     end : int
         Byte offset behind the last frame.
+    extent : int
+        Byte offset behind the last byte written, which pieces of a frame that did not fit
+        together may have left behind `end`.
     lengths : list of int
         Stored bytes of each frame.
     checksums : list of int
@@ -133,7 +136,7 @@ class FrameEncoder:
                 f"a frame of {frame_format.frame_bytes} bytes can't be compressed: blosc's chunks "
                 f"hold less than 2**31; write it uncompressed (compressor=None)"
             )
-        self.end = offset
+        self.end = self.extent = offset
         self.lengths: list[int] = []
         self.checksums: list[int] = []
         self.statistics = Statistics(squares=0.0 if exact else None)
@@ -287,6 +290,7 @@ class FrameEncoder:
         position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
         payload = memoryview(chunk)[header.prefix_bytes :]
         self._sink.write_at(self.end + position, payload)
+        self.extent = max(self.extent, self.end + position + len(payload))
         if self._checksum:
             self._payloads.append(payload)
         if not header.is_memcpy:

@@ -33,6 +33,10 @@ class Sink:
         """Write all of `data`, a contiguous buffer, at `offset`."""
         raise NotImplementedError
 
+    def truncate(self, size: int) -> None:
+        """Cut or fill with zeros to `size` bytes."""
+        raise NotImplementedError
+
     def publish(self) -> None:
         """Show what was written so far under the file's name, and stay open."""
 
@@ -68,7 +72,7 @@ class _DescriptorSink(Sink):
             return os.write(self.fd, view)
 
     def truncate(self, size: int) -> None:
-        """Set the file's length."""
+        """Cut or fill with zeros to `size` bytes."""
         os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
@@ -213,6 +217,11 @@ class FileObjectSink(Sink):
             self._file.seek(self._start + offset)
             self._file.write(view)
             self._end = max(self._end, self._start + offset + len(view))
+
+    def truncate(self, size: int) -> None:  # noqa: D102
+        with self._lock:
+            self._file.truncate(self._start + size)
+            self._end = self._start + size
 
     def commit(self) -> None:
         """Leave the file object behind the last byte."""

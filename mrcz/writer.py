@@ -244,10 +244,14 @@ class StackWriter:
             packed_bytes=0 if codec is None else sum(encoder.lengths),
         )
         head = fields.pack()
+        trailer = b""
         if self._options.checksum:
             start = HEADER_BYTES + len(self._options.metadata)
-            self._sink.write_at(encoder.end, make_trailer(
-                start, encoder.lengths, encoder.checksums, head + self._options.metadata))
+            trailer = make_trailer(start, encoder.lengths, encoder.checksums,
+                                   head + self._options.metadata)
+            self._sink.write_at(encoder.end, trailer)
+        if encoder.extent > encoder.end + len(trailer):
+            self._sink.truncate(encoder.end + len(trailer))
         self._sink.write_at(0, head)
 
     def _require_open(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -284,3 +285,29 @@ def test_out(tmp_path: Path) -> None:
     out.flags.writeable = False
     with pytest.raises(ValueError, match="writeable"):
         mrcz.readMRC(path, out=out)
+
+
+@pytest.mark.parametrize("to", ["file", "object"])
+def test_nothing_is_left_of_pieces_that_did_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(encoding, "join_headers", lambda headers: None)
+    encoding._piece_bytes.cache_clear()
+    stack = np.random.default_rng(0).poisson(2, (2, 200, 200)).astype("int16")
+    path = tmp_path / "a.mrcz"
+    whole = io.BytesIO()
+    real = encoding.compress
+
+    def smaller(address: int, nbytes: int, typesize: int, options: codec.CodecOptions) -> bytes:
+        if nbytes == 80_000:  # the frame as a whole, better than its pieces
+            options = codec.parse_options("zstd", 9, blocksize=options.blocksize)
+        return real(address, nbytes, typesize, options)
+
+    monkeypatch.setattr(encoding, "compress", smaller)
+    mrcz.writeMRC(stack, path if to == "file" else whole, compressor="zstd", shuffle="noshuffle",
+                  blocksize=1 << 12)  # fmt: skip
+    encoding._piece_bytes.cache_clear()
+    data = path.read_bytes() if to == "file" else whole.getvalue()
+    assert len(data) == 1024 + struct.unpack_from("<q", data, 144)[0]
+    assert np.array_equal(mrcz.readMRC(io.BytesIO(data))[0], stack)

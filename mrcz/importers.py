@@ -19,6 +19,7 @@ from .errors import MissingCodecError, MRCError, MRCFormatError
 from .header import IMAGE_STACK, Record
 from .pixels import Pixels
 from .reader import MRCReader
+from .sources import is_url
 from .units import angstrom_per
 
 __all__ = ["Frames", "header_options", "open_frames"]
@@ -92,6 +93,8 @@ def open_frames(
     MissingCodecError
         If the package for its format is not installed; an ImportError.
     """
+    if is_url(path):
+        return _open_mrc_or_other(path, threads)
     with open(path, "rb") as file:
         head = file.read(1024)
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -110,7 +113,7 @@ def _open_mrc_or_other(path: str, threads: int) -> Iterator[Frames]:
     try:
         reader = MRCReader(path)
     except MRCError as error:
-        if importlib.util.find_spec("hyperspy") is None:
+        if is_url(path) or importlib.util.find_spec("hyperspy") is None:
             raise
         with _open_hyperspy(path, error) as frames:
             yield frames
@@ -347,9 +350,13 @@ def _open_hyperspy(path: str, error: MRCError) -> Iterator[Frames]:
     if isinstance(signal, list):
         signal = max(signal, key=lambda one: one.data.size)
     options = {"pixelsize": _hyperspy_pixelsize(signal),
-               "meta": {"hyperspy": signal.metadata.as_dictionary()}}
+               "meta": {"hyperspy": _without_private(signal.metadata.as_dictionary())}}
     with closing(_Lazy(signal.data)) as lazy:
         yield _frames_of_array(lazy, path, options)  # type: ignore[arg-type]
+
+
+def _without_private(meta: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in meta.items() if not key.startswith("_")}
 
 
 class _Lazy:

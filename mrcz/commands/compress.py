@@ -13,6 +13,7 @@ from ..codec import SHUFFLES
 from ..errors import MRCError
 from ..modes import BLOSC1_COMPRESSORS
 from ..reader import MRCReader
+from ..sources import is_url
 from .console import UsageError, print_json, say, size_text
 from .copying import (
     check_restores,
@@ -32,6 +33,7 @@ from .files import (
     find_files,
     for_each_file,
     output_paths,
+    size_of,
     split_suffix,
 )
 from .original import KEY, Original, user_metadata
@@ -114,13 +116,16 @@ def run_copies(
     args: argparse.Namespace, *, compressed: bool, rename: Any, work: Any
 ) -> int:
     """Find files, do `work` on those that are `compressed` or not, and tell what came of it."""
+    for name in args.files:
+        if is_url(name):
+            raise UsageError(f"{name}: only local files are {args.command}ed; see mrcz convert")
     found, failed = find_files(args.files, args.command)
     files, skipped = [], []
     for file in found:
         if _is_compressed(file) in (None, compressed):
             files.append(file)
         else:
-            size = os.path.getsize(file.path)
+            size = size_of(file.path)
             skipped.append(Result(file.path, None, size, size,
                                   skipped="is not compressed" if compressed
                                   else "is compressed already"))
@@ -132,7 +137,7 @@ def run_copies(
         tell(result)
     failed += for_each_file(
         partial(work, args=args), pairs, args=args, report=tell,
-        nbytes=sum(os.path.getsize(file.path) for file in files if os.path.exists(file.path)),
+        nbytes=sum(size_of(file.path) for file in files),
     )
     tell.sum_up()
     return 1 if failed else 0

@@ -24,11 +24,11 @@ from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import Pixels, writable_mode
 from ..sinks import InPlaceFile, open_sink
-from ..sources import FileSource
+from ..sources import FileSource, is_url
 from ..writer import StackWriter
 from .console import UsageError, say, size_text
 from .copying import require_absent, unfinished_file
-from .files import MRC_SUFFIXES, STREAM_SUFFIXES, Job, for_each_file, positive_int
+from .files import MRC_SUFFIXES, STREAM_SUFFIXES, Job, for_each_file, positive_int, size_of
 from .original import user_metadata
 from .transforms import Plan, parse_bin, parse_slice, transformed
 
@@ -108,8 +108,7 @@ def run(args: argparse.Namespace) -> int:
     def work(pair: tuple[str, str], job: Job) -> str:
         return convert_file(*pair, args, job)
 
-    sizes = [os.path.getsize(path) for path, _ in pairs if os.path.isfile(path)]
-    failed = for_each_file(work, pairs, args=args, nbytes=sum(sizes),
+    failed = for_each_file(work, pairs, args=args, nbytes=sum(size_of(path) for path, _ in pairs),
                            report=(lambda text: None) if args.quiet else say)
     return 1 if failed else 0
 
@@ -130,6 +129,8 @@ def _pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
         if _format(output) not in (*MRC_SUFFIXES, *NUMPY, *TIFF):
             raise UsageError(f"{output}: the name must end with one of "
                              f"{' '.join((*MRC_SUFFIXES, *NUMPY, *TIFF))}")
+        if is_url(output):
+            raise UsageError(f"{output}: the new file must be a local one")
         if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
             raise UsageError(f"{path} can't be converted into itself")
         if outputs.count(os.path.abspath(output)) > 1:
@@ -150,10 +151,10 @@ def _format(path: str) -> str:
 def convert_file(path: str, output: str, args: argparse.Namespace, job: Job) -> str:
     """Convert one file; return what to say of it."""
     require_absent(output, args.force)
-    status = os.stat(path)
+    status = None if is_url(path) else os.stat(path)
     with open_frames(path, threads=job.threads, item=args.item) as frames:
         plan = Plan.of(frames, args.slice, args.bin, args.dtype, args.keep_bits)
-        share = status.st_size / plan.shape[0]
+        share = size_of(path) / plan.shape[0]
 
         def pieces() -> Iterator[Pixels]:
             for piece in transformed(frames, plan):

@@ -31,7 +31,9 @@ COMPARED_BYTES = 1 << 22
 
 
 @contextmanager
-def unfinished_file(output: str, source: str, status: os.stat_result) -> Iterator[str]:
+def unfinished_file(
+    output: str, source: str, status: os.stat_result | None
+) -> Iterator[str]:
     """Give a path to write to, and move it to `output` if all goes well in the block.
 
     Parameters
@@ -40,8 +42,8 @@ def unfinished_file(output: str, source: str, status: os.stat_result) -> Iterato
         Final path.
     source : str
         What the output is made from.
-    status : os.stat_result
-        Of the source, before it was read.
+    status : os.stat_result or None
+        Of the source, before it was read; None if it is remote.
 
     Raises
     ------
@@ -54,9 +56,10 @@ def unfinished_file(output: str, source: str, status: os.stat_result) -> Iterato
     path = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
     try:
         yield path
-        now = os.stat(source)
-        if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-            raise MRCError(f"{source}: it was changed while it was read; nothing is written")
+        if status is not None:
+            now = os.stat(source)
+            if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                raise MRCError(f"{source}: it was changed while it was read; nothing is written")
         os.replace(path, output)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -13,11 +13,12 @@ from typing import Any
 
 from ..errors import MRCError
 from ..parallel import threads_of
+from ..sources import is_url
 from .console import complain, progress_bar
 
 __all__ = ["MRC_SUFFIXES", "STREAM_SUFFIXES", "InputFile", "Job", "add_file_arguments",
            "add_job_arguments",
-           "find_files", "for_each_file", "output_paths", "positive_int",
+           "find_files", "for_each_file", "output_paths", "positive_int", "size_of",
            "split_suffix"]  # fmt: skip
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
@@ -92,8 +93,18 @@ def find_files(names: Sequence[str], command: str) -> tuple[list[InputFile], int
     return list(found.values()), missing
 
 
+def size_of(path: str) -> int:
+    """Return the bytes of a file for a progress bar; 0 of one that is not there or remote."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
 def _find(name: str) -> Iterator[InputFile]:
-    if os.path.isdir(name):
+    if is_url(name):
+        yield InputFile(name, os.path.basename(name))
+    elif os.path.isdir(name):
         for folder, folders, files in os.walk(name):
             folders.sort()
             for file in sorted(files):

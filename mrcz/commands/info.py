@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..errors import MRCError
 from ..headerdict import HEADER_KEYS
 from ..reader import MRCReader
 from .console import complain, describe, plain, print_json, print_table, say, size_text
-from .files import FILE_ERRORS, add_file_arguments, find_files
+from .files import FILE_ERRORS, add_file_arguments, find_files, size_of
 
 __all__ = ["add_parser", "run"]
 
@@ -75,7 +74,7 @@ def describe_file(path: str) -> dict[str, Any]:
         header = reader.header("\\AA")
         page: dict[str, Any] = {
             "file": path,
-            "bytes": os.path.getsize(path),
+            "bytes": size_of(path) or reader.source.size,
             "shape": reader.shape,
             "dtype": "uint4" if record.mode.packed else reader.dtype.name,
             "mode": record.mode.number,

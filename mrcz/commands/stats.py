@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from .files import (
     find_files,
     for_each_file,
     positive_int,
+    size_of,
 )
 from .slabs import read_slabs
 
@@ -78,8 +78,7 @@ def run(args: argparse.Namespace) -> int:
         return measure_file(file.path, args, job)
 
     failed += for_each_file(work, files, args=args, report=results.append,
-                            nbytes=sum(os.path.getsize(file.path) for file in files
-                                       if os.path.exists(file.path)))
+                            nbytes=sum(size_of(file.path) for file in files))
     if args.json:
         print_json([result.as_dict() for result in results])
     elif results:
@@ -99,7 +98,7 @@ def measure_file(path: str, args: argparse.Namespace, job: Job) -> Measured:
         found = Statistics()
         for part, frames in read_slabs(reader, threads=job.threads):
             found += measure(frames, with_rms=True)
-            job.advance(len(part) * os.path.getsize(path) // reader.record.nz)
+            job.advance(len(part) * size_of(path) // reader.record.nz)
         counts, edges = None, None
         if args.histogram and np.isfinite([found.minimum, found.maximum]).all():
             counts, edges = _histogram(reader, found, args.histogram, job)

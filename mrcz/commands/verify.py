@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import asdict
 from typing import Any
 
 from ..integrity import verify
 from .console import print_json, say
-from .files import InputFile, Job, add_file_arguments, add_job_arguments, find_files, for_each_file
+from .files import (
+    InputFile,
+    Job,
+    add_file_arguments,
+    add_job_arguments,
+    find_files,
+    for_each_file,
+    size_of,
+)
 
 __all__ = ["add_parser", "run"]
 
@@ -35,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
     def work(file: InputFile, job: Job) -> dict[str, Any]:
         findings = verify(file.path, deep=not args.shallow, n_threads=job.threads)
-        job.advance(os.path.getsize(file.path))
+        job.advance(size_of(file.path))
         return {"file": file.path, "findings": [{**asdict(finding), "text": str(finding)}
                                                 for finding in findings]}
 
@@ -49,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"{page['file']}: {finding['text']}")
 
     failed += for_each_file(work, files, args=args, report=report,
-                            nbytes=sum(os.path.getsize(file.path) for file in files))
+                            nbytes=sum(size_of(file.path) for file in files))
     if args.json:
         print_json(pages)
     return 1 if failed or any(page["findings"] for page in pages) else 0

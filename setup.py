@@ -12,11 +12,13 @@ EXTRAS = {
     "dask": ["dask[array]", "distributed"],
     "view": ["matplotlib"],
     "tiff": ["tifffile", "imagecodecs"],
-    "napari": ["npe2", "dask[array]"],
+    "napari": ["npe2>=0.7", "dask[array]"],
+    "xarray": ["xarray>=2024.1", "dask[array]"],
     "relion": ["starfile", "pandas", "scipy", "scikit-learn", "matplotlib"],
     "remote": ["fsspec[http]>=2023.1"],
     "test": ["pytest>=8", "hypothesis>=6.100"],
-    "docs": ["sphinx>=7", "numpydoc", "pydata-sphinx-theme"],
+    "docs": ["sphinx>=7", "numpydoc", "pydata-sphinx-theme", "sphinx-copybutton"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff", "mypy", "pre-commit", "blosc2", "dask[array]"],
 }
 
 setup(

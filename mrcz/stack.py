@@ -239,6 +239,66 @@ class Stack:
             return ("mrcz.Stack", id(self))
         return ("mrcz.Stack", self.path, self._identity, tuple(self._options.items()))
 
+    def preview(self, frame: int | None = None, size: int = 512) -> Pixels:
+        """Return a small picture of a frame, in greys of full contrast.
+
+        Parameters
+        ----------
+        frame : int, optional
+            Which; default: the middle one.
+        size : int
+            Pixels a side, at most. Larger frames are averaged down.
+
+        Returns
+        -------
+        (ny, nx) array of uint8
+            The darkest and the brightest 0.3 % of the pixels are 0 and 255. Of complex
+            pixels the magnitude is shown; colours stay colours, (ny, nx, 3).
+
+        Examples
+        --------
+        >>> import io, mrcz
+        >>> file = io.BytesIO()
+        >>> mrcz.writeMRC(np.arange(4096, dtype="int16").reshape(64, 64), file)
+        >>> _ = file.seek(0)
+        >>> mrcz.open(file).preview(size=16).shape
+        (16, 16)
+        """
+        from . import preview
+
+        return preview.preview(self, frame, size)
+
+    def plot(self, frame: int | None = None, *, ax: Any = None, size: int = 1024) -> Any:
+        """Draw a frame with matplotlib, its first row at the bottom, its axes in nm.
+
+        Parameters
+        ----------
+        frame : int, optional
+            Which; default: the middle one.
+        ax : matplotlib.axes.Axes, optional
+            Where to; default: a new figure.
+        size : int
+            Pixels a side, at most.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
+        Raises
+        ------
+        MissingCodecError
+            Without matplotlib (the extra ``view``); an ImportError.
+        """
+        from . import preview
+
+        return preview.plot(self, frame, ax, size)
+
+    def _repr_html_(self) -> str:
+        from . import preview
+
+        return preview.as_html(self)
+
     def __repr__(self) -> str:
         kind = self.compressor or "uncompressed"
         return f"<mrcz.Stack {self.path!r}: {self.shape} {self.dtype}, {kind}>"

@@ -20,7 +20,7 @@ from .codec import (
     parse_block_table,
     parse_chunk_header,
 )
-from .errors import MRCChecksumError
+from .errors import MRCChecksumError, MRCFormatError
 from .frames import FrameTable
 from .header import Record
 from .parallel import blosc_settings, run_ordered
@@ -215,7 +215,7 @@ class FrameDecoder:
 
     def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
         """Decompress whole frames that lie one behind the other."""
-        path, nbytes = self._record.path, self._record.frame_bytes
+        path = self._record.path
         start, stop = self._table.span(first, count)
         with self._pool.borrow(stop - start) as buffer:
             view = buffer.data
@@ -224,8 +224,7 @@ class FrameDecoder:
                 offset, end = self._table.span(frame)
                 chunk = view[offset - start : end - start]
                 self._compare(frame, chunk)
-                header = parse_chunk_header(chunk, 0, nbytes=nbytes, room=end - offset,
-                                            path=path, offset=offset, frame=frame)
+                header = self._header(frame, chunk, offset, end)
                 decompress(chunk, header, address, path=path, offset=offset, frame=frame)
                 address += stride
 
@@ -310,16 +309,22 @@ class FrameDecoder:
     def _chunk(self, frame: int) -> tuple[ChunkHeader, BlockTable | None]:
         """Return a frame's chunk header and, if it can be cut, its table of blocks."""
         offset, end = self._table.span(frame)
-        path = self._record.path
-        header = parse_chunk_header(
-            self._source.read(offset, CHUNK_HEADER_BYTES), 0, nbytes=self._record.frame_bytes,
-            room=end - offset, path=path, offset=offset, frame=frame,
-        )  # fmt: skip
+        header = self._header(frame, self._source.read(offset, CHUNK_HEADER_BYTES), offset, end)
         if header.is_memcpy or not header.is_blosc1 or not BLOSC_PRESENT:
             return header, None
         prefix = self._source.read(offset, header.prefix_bytes)
-        return header, parse_block_table(header, prefix, path=path, offset=offset, frame=frame)
+        return header, parse_block_table(header, prefix, path=self._record.path, offset=offset,
+                                         frame=frame)
 
+    def _header(self, frame: int, data: Any, offset: int, end: int) -> ChunkHeader:
+        """Return the chunk header in `data`, which must fill the frame's place."""
+        header = parse_chunk_header(data, 0, nbytes=self._record.frame_bytes, room=end - offset,
+                                    path=self._record.path, offset=offset, frame=frame)
+        if header.cbytes != end - offset:
+            raise MRCFormatError(f"frame {frame} does not end where the next one starts",
+                                 path=self._record.path, offset=offset,
+                                 expected=f"{end - offset} bytes", found=header.cbytes)
+        return header
 
     # Verification.
 

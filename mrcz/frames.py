@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 
@@ -12,6 +13,7 @@ from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chun
 from .errors import MRCFormatError, MRCTruncatedError
 from .header import Record
 from .sources import Source
+from .trailer import has_trailer
 
 __all__ = ["FrameTable"]
 
@@ -25,8 +27,8 @@ _MAX_REQUESTS = 64
 class FrameTable:
     """Offsets of the stored frames, which lie one behind the other.
 
-    Compressed frames are found by walking from chunk header to chunk header, only as
-    far as somebody asks, and remembered.
+    Compressed frames are found by walking from chunk header to chunk header, from the
+    nearest one in the header's index, only as far as somebody asks, and remembered.
 
     Parameters
     ----------
@@ -51,7 +53,6 @@ class FrameTable:
         self._source = source
         self._record = record
         self._lock = threading.Lock()
-        self._edges = array("q", [record.data_offset])
         self._window = b""
         self._window_start = 0
         if record.compressor is None:
@@ -72,6 +73,20 @@ class FrameTable:
                                     found=f"{max(0, source.size - record.data_offset)} bytes")
         if lengths is not None:
             self._edges = array("q", accumulate(lengths, initial=record.data_offset))
+            return
+        self._edges = array("q", bytes(8 * (record.nz + 1)))  # 0: not known yet
+        index = {0: record.data_offset, **self._usable_index()}
+        for frame, offset in index.items():
+            self._edges[frame] = offset
+        self._starts = sorted(index)
+        self._reached = list(self._starts)
+
+    def _usable_index(self) -> dict[int, int]:
+        """Return the header's index, if the file ends where it should."""
+        record, source = self._record, self._source
+        index = record.index
+        end = record.data_offset + int(record.fields["packed_bytes"])
+        return index if index and (source.size == end or has_trailer(source, end)) else {}
 
     def __len__(self) -> int:
         return self._record.nz
@@ -87,9 +102,10 @@ class FrameTable:
         last = first + count
         if self._record.compressor is None:
             return self._raw_edge(first), self._raw_edge(last)
-        if last >= len(self._edges):
+        if not (self._edges[first] and self._edges[last]):
             with self._lock:
-                self._walk(last)
+                self._find(first)
+                self._find(last)
         return self._edges[first], self._edges[last]
 
     @property
@@ -100,15 +116,22 @@ class FrameTable:
     def _raw_edge(self, frame: int) -> int:
         return self._record.data_offset + frame * self._record.frame_bytes
 
-    def _walk(self, last: int) -> None:
-        """Find where the frames up to `last` lie; a few microseconds each, so all is inline."""
+    def _find(self, frame: int) -> None:
+        """Find where a frame starts, and those between it and the one before in the index."""
+        part = bisect_right(self._starts, frame) - 1
+        if self._reached[part] < frame:
+            self._walk(self._reached[part], frame)
+            self._reached[part] = frame
+
+    def _walk(self, first: int, last: int) -> None:
+        """Walk from frame to frame; a few microseconds each, so all is inline."""
         edges, record, size = self._edges, self._record, self._source.size
         nbytes = record.frame_bytes
         most = nbytes + MAX_OVERHEAD
-        position, window, window_start = edges[-1], self._window, self._window_start
+        position, window, window_start = edges[first], self._window, self._window_start
         read, request = self._source.read, self._source.request_bytes
         average = (size - record.data_offset) // record.nz
-        for frame in range(len(edges) - 1, last):
+        for frame in range(first, last):
             start = position - window_start
             if not 0 <= start <= len(window) - CHUNK_HEADER_BYTES:
                 if position + CHUNK_HEADER_BYTES > size:
@@ -129,5 +152,5 @@ class FrameTable:
                 raise MRCTruncatedError(f"frame {frame} of {record.nz} is cut", path=record.path,
                                         offset=position - cbytes, expected=f"{cbytes} bytes",
                                         found=f"{size - position + cbytes} bytes")
-            edges.append(position)
+            edges[frame + 1] = position
         self._window, self._window_start = window, window_start

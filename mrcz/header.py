@@ -7,9 +7,12 @@ and flags, and MRCZ's own words: voltage, C3, gain and packed bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import struct
+from binascii import crc32
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,8 @@ __all__ = ["HEADER_BYTES", "HEADER_DTYPE", "HeaderFields", "Record", "amend",
 
 HEADER_BYTES = 1024
 
+INDEX_ENTRIES = 8
+
 HEADER_DTYPE = np.dtype(
     [
         ("nx", "<i4"), ("ny", "<i4"), ("nz", "<i4"),  # columns, rows, sections
@@ -47,7 +52,7 @@ HEADER_DTYPE = np.dtype(
         ("voltage", "<f4"), ("c3", "<f4"), ("gain", "<f4"),  # kV, mm, counts/e-
         ("packed_bytes", "<i8"),
         ("imod_stamp", "<i4"), ("imod_flags", "<i4"),
-        ("extra3", "V36"),
+        ("index_check", "<u4"), ("index", "<u4", INDEX_ENTRIES),  # MRCZ >= 1.0, compressed
         ("origin", "<f4", 3),
         ("map", "S4"), ("machst", "V4"),
         ("rms", "<f4"),
@@ -192,6 +197,19 @@ class Record:
         return None
 
     @property
+    def index(self) -> dict[int, int]:
+        """Offsets of some chunks, frame to byte offset in the file; empty without an index."""
+        fields = self.fields
+        entries = [int(entry) for entry in fields["index"]]
+        check = index_check(self.nz, fields["packed_bytes"], entries)
+        if self.compressor is None or not any(entries) or check != fields["index_check"]:
+            return {}
+        offsets = {number * index_step(self.nz): self.data_offset + entry
+                   for number, entry in enumerate(entries, 1) if entry}
+        edges = [self.data_offset, *offsets.values(), self.data_offset + fields["packed_bytes"]]
+        return offsets if edges == sorted(edges) and max(offsets) < self.nz else {}
+
+    @property
     def items_are_volumes(self) -> bool:
         """Whether the items of a list are 3-D even where they hold one slice."""
         return bool(self.fields["ispg"] == VOLUME_STACK)
@@ -321,6 +339,42 @@ def _has_unsigned_bytes(fields: Mapping[str, Any]) -> bool:
     )
 
 
+def index_step(nz: int) -> int:
+    """Return how many frames apart the entries of the index are: a power of two.
+
+    So entries stay right, or every second one does, when frames are appended.
+    """
+    step = 1
+    while (nz - 1) // step > INDEX_ENTRIES:
+        step *= 2
+    return step
+
+
+def index_check(nz: int, packed_bytes: int, entries: Sequence[int]) -> int:
+    """Return the check word of an index: CRC-32 of NZ, packed bytes and the entries."""
+    return crc32(struct.pack(f"<iq{INDEX_ENTRIES}I", nz, packed_bytes, *entries))
+
+
+def make_index(nz: int, packed_bytes: int, starts: Mapping[int, int]) -> dict[str, Any]:
+    """Return the fields of the index.
+
+    Parameters
+    ----------
+    nz, packed_bytes : int
+        As in the record.
+    starts : mapping of int to int
+        Frame to offset of its chunk, counted from the first chunk; at least of the
+        multiples of ``index_step(nz)``.
+    """
+    step = index_step(nz)
+    frames = range(step, nz, step)
+    if packed_bytes >= 1 << 32 or not all(frame in starts for frame in frames):
+        return {"index": [0] * INDEX_ENTRIES, "index_check": 0}
+    entries = [starts[frame] for frame in frames]
+    entries += [0] * (INDEX_ENTRIES - len(entries))
+    return {"index": entries, "index_check": index_check(nz, packed_bytes, entries)}
+
+
 @dataclass(frozen=True)
 class HeaderFields:
     """What goes into the record of a file to be written.
@@ -349,6 +403,8 @@ class HeaderFields:
         Length of all chunks; 0 in an uncompressed file.
     byteorder : str
         ``'<'`` or ``'>'``.
+    lengths : sequence of int
+        Of the chunks, for the index.
     """
 
     shape: tuple[int, int, int]
@@ -367,6 +423,7 @@ class HeaderFields:
     metadata_bytes: int = 0
     packed_bytes: int = 0
     byteorder: str = "<"
+    lengths: Sequence[int] = ()
 
     def pack(self) -> bytes:
         """Return the 1024 bytes."""
@@ -379,6 +436,8 @@ class HeaderFields:
         labels = [f"MRCZ{__version__}".encode()]
         if self.slices:
             labels.append(f"{_LIST_LABEL}{self.slices}".encode())
+        ends = dict(enumerate(accumulate(self.lengths), 1)) if self.lengths else {}
+        index = make_index(nz, self.packed_bytes, ends)
         record = np.zeros((), _DTYPES[self.byteorder])
         with np.errstate(over="ignore"):
             record[()] = (
@@ -396,7 +455,7 @@ class HeaderFields:
                 self.voltage, self.c3, self.gain,
                 self.packed_bytes,
                 0, 0,
-                b"",
+                index["index_check"], index["index"],
                 (0.0, 0.0, 0.0),
                 b"MAP ", _MACHINE_STAMP[self.byteorder],
                 self.rms,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -20,12 +21,12 @@ from .codec import (
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError
 from .frames import FrameTable
-from .header import HEADER_BYTES, Record, amend
+from .header import HEADER_BYTES, Record, amend, make_index
 from .parallel import blosc_settings, run_ordered, threads_of
 from .reader import MRCReader
 from .sinks import AtomicFile
 from .sources import Source
-from .trailer import MAGIC, hash_of, make_trailer, read_trailer
+from .trailer import has_trailer, hash_of, make_trailer, read_trailer
 
 __all__ = ["Finding", "RepairReport", "repair", "verify"]
 
@@ -126,7 +127,7 @@ def _findings(reader: MRCReader, deep: bool, threads: int) -> Iterator[Finding]:
 def _trailer_findings(source: Source, record: Record) -> Iterator[Finding]:
     start = record.data_offset + record.fields["packed_bytes"]
     if record.compressor is None or not record.fields["packed_bytes"] or (
-        not source.holds(start + len(MAGIC)) or source.read(start, len(MAGIC)) != MAGIC
+        not has_trailer(source, start)
     ):
         return
     try:
@@ -269,9 +270,9 @@ class _ChunkSalvage:
                 checksums.append(hash_of(data))
                 position += len(data)
             packed = position - record.data_offset
-            head = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed) + (
-                head[HEADER_BYTES:]
-            )
+            index = make_index(record.nz, packed, dict(enumerate(accumulate(lengths), 1)))
+            fields = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed, **index)
+            head = fields + head[HEADER_BYTES:]
             sink.write_at(position, make_trailer(record.data_offset, lengths, checksums, head))
             sink.write_at(0, head)
             sink.commit()

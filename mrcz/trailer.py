@@ -31,7 +31,8 @@ from .errors import MissingCodecError, MRCChecksumError, MRCError, MRCFormatErro
 from .header import Record
 from .sources import Source
 
-__all__ = ["Trailer", "can_hash", "find_trailer", "hash_of", "hasher", "read_trailer"]
+__all__ = ["Trailer", "can_hash", "find_trailer", "has_trailer", "hash_of", "hasher",
+           "read_trailer"]  # fmt: skip
 
 logger = logging.getLogger("mrcz")
 
@@ -157,12 +158,17 @@ def read_trailer(source: Source, start: int, *, path: str) -> Trailer:
                    entries["checksum"].tolist(), head_checksum)
 
 
+def has_trailer(source: Source, start: int) -> bool:
+    """Return whether a trailer starts at `start`, sound or not."""
+    return source.holds(start + _HEAD.size) and source.read(start, len(MAGIC)) == MAGIC
+
+
 def find_trailer(source: Source, record: Record) -> Trailer | None:
     """Return a file's trailer; None without one, or (logged) with one that is no use."""
     start = record.data_offset + record.fields["packed_bytes"]
     if record.compressor is None or not record.data_offset < start:
         return None
-    if not source.holds(start + _HEAD.size) or source.read(start, len(MAGIC)) != MAGIC:
+    if not has_trailer(source, start):
         return None
     if not can_hash():
         logger.warning("%s has checksums that can't be verified without the package 'xxhash'",

@@ -9,13 +9,14 @@ import logging
 import operator
 import os
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from .codec import CodecOptions, parse_options
 from .containers import Container
 from .encoding import FrameEncoder, FrameFormat
 from .errors import FrameIndexError, MRCError
-from .header import HEADER_BYTES, VOLUME, Record, amend
+from .header import HEADER_BYTES, VOLUME, Record, amend, make_index
 from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
@@ -208,8 +209,13 @@ class _Update:
             if trailer is not None:
                 lengths = [*trailer.lengths, *encoder.lengths]
                 checksums = (lengths, [*trailer.checksums, *encoder.checksums])
-            self._finish(sink, record.nz + len(encoder.lengths), None, checksums,
-                         packed_bytes=encoder.end - record.data_offset)
+            starts = {frame: offset - record.data_offset for frame, offset in
+                      record.index.items()}
+            starts |= enumerate(accumulate(encoder.lengths, initial=start - record.data_offset),
+                                record.nz)
+            nz, packed = record.nz + len(encoder.lengths), encoder.end - record.data_offset
+            self._finish(sink, nz, None, checksums, packed_bytes=packed,
+                         **make_index(nz, packed, starts))
         finally:
             sink.abort()
 
@@ -230,9 +236,14 @@ class _Update:
                 lengths = [*trailer.lengths[:first], *encoder.lengths, *trailer.lengths[last:]]
                 checksums = (lengths, [*trailer.checksums[:first], *encoder.checksums,
                                        *trailer.checksums[last:]])
-            self._finish(sink, max(record.nz, first + len(encoder.lengths)),
-                         encoder.statistics if first == 0 else None, checksums,
-                         packed_bytes=end - record.data_offset)
+            edges = [table.span(frame, 0)[0] - record.data_offset for frame in range(record.nz)]
+            fresh = accumulate(encoder.lengths, initial=edges[first])
+            shift = encoder.end - stop
+            starts = {**dict(enumerate(edges[:first])), **dict(enumerate(fresh, first)),
+                      **dict(enumerate((edge + shift for edge in edges[last:]), last))}
+            nz, packed = max(record.nz, first + len(encoder.lengths)), end - record.data_offset
+            self._finish(sink, nz, encoder.statistics if first == 0 else None, checksums,
+                         packed_bytes=packed, **make_index(nz, packed, starts))
             sink.commit()
         finally:
             sink.abort()

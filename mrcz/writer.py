@@ -242,6 +242,7 @@ class StackWriter:
             mean=statistics.mean,
             rms=statistics.rms,
             packed_bytes=0 if codec is None else sum(encoder.lengths),
+            lengths=() if codec is None else encoder.lengths,
         )
         head = fields.pack()
         trailer = b""

@@ -207,3 +207,86 @@ def test_memmap_of_a_compressed_file_is_a_stack(
     assert np.array_equal(lazy[2:4], pixels[2:4])
     assert header["kind"] == "zstd"
     lazy.close()
+
+
+def index_of(path: Path) -> dict[int, int]:
+    with mrcz.open(path) as stack:
+        return dict(stack._reader.record.index)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 17, 64, 65, 200])
+@pytest.mark.parametrize("endian", ["le", "be"])
+def test_header_index_points_at_frames(tmp_path: Path, count: int, endian: str) -> None:
+    path = tmp_path / "a.mrcz"
+    movie = np.random.default_rng(0).poisson(1, (count, 8, 9)).astype("int16")
+    mrcz.writeMRC(movie, path, compressor="zstd", endian=endian, meta={"a": 1})
+    index = index_of(path)
+    assert len(index) == min(count - 1, 8) if count <= 9 else 4 <= len(index) <= 8
+    order = np.random.default_rng(1).permutation(count)
+    with mrcz.open(path, cache_bytes=0) as stack:
+        for frame in order[:20]:
+            assert np.array_equal(stack[frame], movie[frame])
+        assert np.array_equal(stack[:], movie)
+        table = stack._reader.table
+        assert all(table.span(frame)[0] == offset for frame, offset in index.items())
+
+
+def test_header_index_follows_appending_and_overwriting(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    movie = np.random.default_rng(0).poisson(1, (70, 8, 9)).astype("int16")
+    mrcz.writeMRC(movie[:1], path, compressor="zstd")
+    for number in range(1, 70):
+        mrcz.writeMRC(movie[number], path, idx=number)
+        index = index_of(path)
+        assert 1 <= len(index) <= 8
+        with mrcz.open(path) as stack:
+            table = stack._reader.table
+            assert table.span(0, number + 1)[1] == path.stat().st_size
+            assert all(table.span(frame)[0] == offset for frame, offset in index.items())
+            assert np.array_equal(stack[number], movie[number])
+    for start, count in ((0, 1), (15, 3), (31, 2), (69, 1), (60, 15)):
+        movie = np.concatenate([movie, movie[:5]])[: max(70, start + count)]
+        movie[start : start + count] += 7
+        mrcz.writeMRC(movie[start : start + count], path, idx=start)
+        index = index_of(path)
+        assert index
+        with mrcz.open(path) as stack:
+            assert np.array_equal(stack[:], movie)
+            assert all(stack._reader.table.span(f)[0] == offset for f, offset in index.items())
+
+
+def test_a_wrong_header_index_is_never_a_wrong_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    movie = np.random.default_rng(0).poisson(1, (40, 8, 9)).astype("int16")
+    mrcz.writeMRC(movie, path, compressor="zstd")
+    raw = path.read_bytes()
+    for offset in range(160, 196):
+        damaged = bytearray(raw)
+        damaged[offset] ^= 0x41
+        path.write_bytes(damaged)
+        with mrcz.open(path) as stack:
+            assert np.array_equal(stack[33], movie[33])
+    path.write_bytes(raw + b"\0")  # somebody else has written here
+    with mrcz.open(path) as stack:
+        assert np.array_equal(stack[33], movie[33])
+
+
+def test_one_of_many_frames_needs_few_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mrcz"
+    movie = np.zeros((4096, 64, 64), "u2")
+    movie[:, 0, 0] = np.arange(4096)
+    mrcz.writeMRC(movie, path, compressor="zstd")
+    read: list[int] = []
+    real = sources.FileSource.read_into
+
+    def counting(self: sources.FileSource, offset: int, view: memoryview) -> None:
+        read.append(len(view))
+        real(self, offset, view)
+
+    monkeypatch.setattr(sources.FileSource, "read_into", counting)
+    monkeypatch.setattr(sources.FileSource, "read", sources.Source.read)
+    with mrcz.open(path) as stack:
+        assert stack[4000, 0, 0] == 4000
+    assert sum(read) < path.stat().st_size / 4

@@ -190,7 +190,7 @@ def _in_memory(item: Any) -> bool:
 def _frames_of(item: Any, most: int) -> Iterator[Iterable[Pixels]]:
     """Yield the 2-D frames of an item, of a lazy one about `most` at a time."""
     if item.ndim == 2:
-        yield (np.asarray(item),)
+        yield _loaded(item[None])
     elif _in_memory(item):
         yield item
     else:
@@ -200,13 +200,28 @@ def _frames_of(item: Any, most: int) -> Iterator[Iterable[Pixels]]:
 
 def _loaded(part: Any) -> Iterable[Pixels]:
     """Return the frames of a part of a lazy array."""
-    if not is_dask(part) or part.numblocks[1:] != (1, 1):
+    if not is_dask(part):
         return np.asarray(part)
+    if part.numblocks[1:] != (1, 1):
+        whole, = _computed(part)
+        return np.asarray(whole)
+    # As one array they would be copied once more, chunks joined.
+    blocks = _computed(*part.to_delayed().ravel())
+    return (np.asarray(frame) for block in blocks for frame in block)
+
+
+def _computed(*lazy: Any) -> tuple[Any, ...]:
+    """Compute with dask's scheduler; in this thread where it can start none any more."""
     from dask import compute
 
-    # As an array it would be copied once more, chunks joined.
-    blocks = compute(*part.to_delayed().ravel())
-    return (np.asarray(frame) for block in blocks for frame in block)
+    try:
+        return tuple(compute(*lazy))
+    except RuntimeError as error:
+        # asyncWriteMRC at the end of a script: the interpreter waits for us, but lets
+        # nobody start threads.
+        if "cannot schedule new futures" not in str(error):
+            raise
+        return tuple(compute(*lazy, scheduler="synchronous"))
 
 
 def slab_edges(array: Any, most: int) -> Iterator[tuple[int, int]]:

@@ -47,3 +47,20 @@ def test_dask_is_imported_by_its_users_alone():
                     "import io, sys, numpy, mrcz\n"
                     "mrcz.writeMRC(numpy.ones((2, 3, 4), 'f4'), io.BytesIO(), compressor='lz4')\n"
                     "assert 'dask' not in sys.modules"], check=True)
+
+
+AT_EXIT = """
+import sys, dask.array, mrcz
+movie = dask.array.ones((6, 64, 80), dtype="u2", chunks=eval(sys.argv[2]))
+mrcz.asyncWriteMRC(movie, sys.argv[1], compressor="zstd")
+"""
+
+
+@pytest.mark.parametrize("chunks", [(2, 64, 80), (2, 30, 80)])
+def test_background_jobs_are_finished_at_exit(tmp_path, chunks):
+    """When the interpreter lets nobody start threads any more, not dask either."""
+    path = tmp_path / "a.mrcz"
+    done = subprocess.run([sys.executable, "-c", AT_EXIT, str(path), str(chunks)], check=True,
+                          capture_output=True, text=True)
+    assert not done.stderr
+    assert_identical(mrcz.readMRC(path)[0], np.ones((6, 64, 80), "u2"))

@@ -35,8 +35,6 @@ from .ioMRC import (
     writeMRC,
     writeMRCHeader,
 )
-from .plugins.batch import compress_many
-from .plugins.dask import from_dask
 from .selftest import test
 from .stack import Stack, open
 from .writer import StackWriter, create
@@ -90,6 +88,8 @@ __all__ = [
 _LATER = {
     "asyncReadDM4": ("ioDM4", "asyncReadDM4"),
     "async_read_dm4": ("ioDM4", "asyncReadDM4"),
+    "compress_many": ("plugins.batch", "compress_many"),
+    "from_dask": ("plugins.dask", "from_dask"),
     "readDM4": ("ioDM4", "readDM4"),
     "read_dm4": ("ioDM4", "readDM4"),
     "repair": ("integrity", "repair"),

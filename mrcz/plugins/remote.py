@@ -22,6 +22,7 @@ __all__ = ["RemoteFile", "RemoteSource", "local_path", "open_remote"]
 
 _LEAST_BYTES = 1 << 12
 _KEPT = 16
+"""Answers that are kept, of at most `RemoteSource.request_bytes` each."""
 _VERSION_KEYS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "modified", "created",
                  "version", "generation", "md5Hash")  # fmt: skip
 """What the file systems call a change of a file."""
@@ -118,12 +119,12 @@ class RemoteSource(Source):
         wanted = len(view)
         if offset + wanted > self._size:
             raise self._truncated(offset, wanted, max(0, self._size - offset))
-        if wanted > _LEAST_BYTES:
+        if wanted > self.request_bytes:
             view[:] = self._fetch(offset, wanted)
             return
         data = self._find(offset, wanted)
         if data is None:
-            data = self._fetch(offset, min(_LEAST_BYTES, self._size - offset))
+            data = self._fetch(offset, min(max(wanted, _LEAST_BYTES), self._size - offset))
             self._keep(offset, data)
         view[:] = data[:wanted]
 

@@ -218,12 +218,14 @@ class Drawing:
         height = ny * self.zoom / DPI
         total = height + TITLE_INCHES
         figure: Any = Figure(figsize=(width, total), dpi=DPI, facecolor="white")
-        margin = (width - nx * self.zoom / DPI) / 2
-        self.axes: Any = figure.add_axes((margin / width, 0, nx * self.zoom / DPI / width,
-                                          height / total))
+        margin = round((width * DPI - nx * self.zoom) / 2)
         low, high = limits or contrast_limits(image)
-        self.axes.imshow(image, cmap="gray", vmin=low, vmax=high, origin="lower",
-                         interpolation="nearest", aspect="auto")
+        # Not imshow, which resamples: a pixel is to be so many pixels of the screen exactly.
+        figure.figimage(np.kron(image, np.ones((self.zoom, self.zoom), np.float32)), margin, 0,
+                        cmap="gray", vmin=low, vmax=high, origin="lower")
+        self.axes: Any = figure.add_axes(
+            (margin / DPI / width, 0, nx * self.zoom / DPI / width, height / total),
+            xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5), zorder=1)  # fmt: skip
         self.axes.set_axis_off()
         figure.text(6 / DPI / width, 1 - TITLE_INCHES / total / 2, title, va="center",
                     fontsize=_fitting(title, width), family="DejaVu Sans")

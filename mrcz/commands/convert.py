@@ -318,7 +318,7 @@ def _write_tiff(path: str, plan: Plan, pieces: Iterator[Pixels], pixelsize: list
         raise MissingCodecError("writing TIFF needs the package 'tifffile': "
                                 "pip install mrcz[tiff]") from error
     known = pixelsize[1] > 0 and pixelsize[2] > 0
-    resolution = (1e8 / pixelsize[2], 1e8 / pixelsize[1]) if known else None
+    resolution = (_rational(1e8 / pixelsize[2]), _rational(1e8 / pixelsize[1])) if known else None
     frames = itertools.chain.from_iterable(_exactly(piece, plan) for piece in pieces)
     nbytes = int(np.prod(plan.shape, dtype=np.int64)) * plan.dtype.itemsize
     with open(path, "wb") as file:
@@ -327,6 +327,14 @@ def _write_tiff(path: str, plan: Plan, pieces: Iterator[Pixels], pixelsize: list
             photometric="minisblack", resolution=resolution,
             resolutionunit="CENTIMETER" if known else None, software="mrcz",
         )  # fmt: skip
+
+
+def _rational(value: float) -> tuple[int, int]:
+    """Return numerator and denominator, as exact as TIFF's 32 bits hold them."""
+    denominator = 1
+    while value * denominator * 10 < 1 << 32 and denominator < 10**9:
+        denominator *= 10
+    return round(value * denominator), denominator
 
 
 def _exactly(piece: Pixels, plan: Plan) -> Pixels:

@@ -18,7 +18,8 @@ EXTRAS = {
     "remote": ["fsspec[http]>=2023.1"],
     "test": ["pytest>=8", "hypothesis>=6.100"],
     "docs": ["sphinx>=7", "numpydoc", "pydata-sphinx-theme", "sphinx-copybutton"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff", "mypy", "pre-commit", "blosc2", "dask[array]"],
+    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff", "mypy", "pre-commit", "blosc2>=2.5",
+            "dask[array]", "distributed"],
 }
 
 setup(

@@ -12,6 +12,7 @@ import numpy as np
 from .buffers import address_of
 from .codec import (
     CHUNK_HEADER_BYTES,
+    MAX_CHUNK_BYTES,
     MAX_OVERHEAD,
     compress,
     decompress,
@@ -23,6 +24,7 @@ from .errors import MRCError, MRCFormatError
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record, amend, make_index
 from .parallel import blosc_settings, run_ordered, threads_of
+from .pixels import Pixels
 from .reader import MRCReader
 from .sinks import AtomicFile
 from .sources import Source
@@ -31,6 +33,8 @@ from .trailer import has_trailer, hash_of, make_trailer, read_trailer
 __all__ = ["Finding", "RepairReport", "repair", "verify"]
 
 _SCAN_BYTES = 1 << 22
+_LEAST_LEFT = 1000
+"""A file of which less than one part in so many is left was never as large as it says."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _frame_findings(reader: MRCReader, table: FrameTable, threads: int) -> list[
 
     def check(frame: int) -> Finding | None:
         try:
-            decoder.read([frame], np.empty((1, *reader.shape[1:]), reader.dtype), 1)
+            decoder.read([frame], reader.allocate((1, *reader.shape[1:])), 1)
         except MRCError as error:
             return _finding_of(error, frame)
         return None
@@ -217,6 +221,29 @@ def _share_out(missing: int, gaps: list[float], complete: bool) -> list[int]:
     return lost
 
 
+def _require_enough(found: int, wanted: int, what: str, record: Record) -> None:
+    """Check that what is left is in some proportion to what the header promises."""
+    if found < 1:
+        raise MRCFormatError("no frame is intact", path=record.path)
+    if found * _LEAST_LEFT < wanted:
+        raise MRCFormatError(f"the header promises more than {_LEAST_LEFT} times the {what} that "
+                             f"there are", path=record.path, offset=0, expected=wanted,
+                             found=found)
+
+
+def _allocated(record: Record) -> Pixels:
+    """Return room for a stored frame, whose size a damaged header may have wrong."""
+    if record.frame_bytes > MAX_CHUNK_BYTES:
+        raise MRCFormatError("a compressed frame can't be this large", path=record.path,
+                             expected=f"at most {MAX_CHUNK_BYTES} bytes",
+                             found=record.frame_bytes)
+    try:
+        return np.zeros(record.frame_bytes, np.uint8)
+    except MemoryError as error:
+        raise MRCError(f"{record.path}: not enough memory for a frame of {record.frame_bytes} "
+                       f"bytes") from error
+
+
 class _RawSalvage:
     """An uncompressed file: what is there, and zeros for the rest."""
 
@@ -225,13 +252,15 @@ class _RawSalvage:
 
     def write(self, output: str) -> RepairReport:
         record, source = self._reader.record, self._reader.source
-        end = min(source.size, record.data_offset + record.nz * record.frame_bytes)
-        whole = max(0, end - record.data_offset) // record.frame_bytes
+        full = record.data_offset + record.nz * record.frame_bytes
+        end = min(source.size, full)
+        _require_enough(end - record.data_offset, full - record.data_offset, "bytes", record)
+        whole = (end - record.data_offset) // record.frame_bytes
         sink = AtomicFile(output)
         try:
             for start in range(0, end, _SCAN_BYTES):
                 sink.write_at(start, source.read(start, min(_SCAN_BYTES, end - start)))
-            sink.truncate(record.data_offset + record.nz * record.frame_bytes)
+            sink.truncate(full)
             sink.commit()
         finally:
             sink.abort()
@@ -248,14 +277,13 @@ class _ChunkSalvage:
         self._reader = reader
         self._record = reader.record
         self._source = reader.source
-        self._scratch = np.empty(self._record.frame_bytes, np.uint8)
+        self._scratch = _allocated(self._record)
 
     def write(self, output: str) -> RepairReport:
         report = RepairReport()
         chunks = self._by_index() or self._by_search(report)
-        if not chunks:
-            raise MRCFormatError("no frame is intact", path=self._record.path)
         record = self._record
+        _require_enough(len(chunks), record.nz, "frames", record)
         report.recovered = sorted(chunks)
         report.lost = [frame for frame in range(record.nz) if frame not in chunks]
         head = self._source.read(0, record.data_offset)
@@ -393,7 +421,8 @@ class _ChunkSalvage:
         compressor = self._record.compressor
         assert compressor is not None
         options = parse_options(compressor)
-        zeros = np.zeros(self._record.frame_bytes, np.uint8)
+        zeros = self._scratch
+        zeros[:] = 0
         with blosc_settings(options.blocksize):
             return compress(address_of(zeros), zeros.nbytes, self._record.disk_dtype.itemsize,
                             options)

@@ -224,11 +224,18 @@ class MRCReader:
             self.table.span(max(frames))
         first, last = rows or (0, self.record.ny)
         if out is None:
-            out = self._allocate((len(frames), last - first, *self.shape[2:]))
+            out = self.allocate((len(frames), last - first, *self.shape[2:]))
         decoder.read(frames, out, threads, first_row=first)
         return out
 
-    def _allocate(self, shape: tuple[int, ...]) -> Pixels:
+    def allocate(self, shape: tuple[int, ...]) -> Pixels:
+        """Return an array of the pixels' dtype, not filled.
+
+        Raises
+        ------
+        MRCError
+            If there is not enough memory.
+        """
         try:
             return np.empty(shape, self.dtype)
         except (MemoryError, ValueError) as error:

@@ -124,6 +124,7 @@ def _findings(reader: MRCReader, deep: bool, threads: int) -> Iterator[Finding]:
     if packed and record.compressor and table.end != record.data_offset + packed:
         yield Finding(f"packedBytes is {packed}, but the chunks take "
                       f"{table.end - record.data_offset} bytes", offset=144)
+    yield from _remainder_findings(source, record, table.end)
     if deep:
         yield from _frame_findings(reader, table, threads)
 
@@ -141,6 +142,16 @@ def _trailer_findings(source: Source, record: Record) -> Iterator[Finding]:
         return
     if hash_of(source.read(0, record.data_offset)) != trailer.head_checksum:
         yield Finding("the header or the metadata have changed since they were written", offset=0)
+
+
+def _remainder_findings(source: Source, record: Record, end: int) -> Iterator[Finding]:
+    """Find what an append leaves that was killed: bytes that no header counts."""
+    surplus = source.size - end
+    if record.compressor is not None and surplus > 0 and not (
+        surplus > len(MAGIC) and source.read(end, len(MAGIC)) == MAGIC
+    ):
+        yield Finding(f"{surplus} bytes behind the last frame belong to nothing, as an append "
+                      f"leaves them that was interrupted", offset=end)
 
 
 def _frame_findings(reader: MRCReader, table: FrameTable, threads: int) -> list[Finding]:

@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from typing import IO, Any
 
 from .sources import is_url
@@ -16,6 +17,17 @@ __all__ = ["AtomicFile", "FileObjectSink", "InPlaceFile", "Sink", "open_sink"]
 _HAS_PWRITE = hasattr(os, "pwrite")
 _COPY_BYTES = 4 << 20
 _O_BINARY = getattr(os, "O_BINARY", 0)
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Add the path to errors that don't name it, as those on a descriptor."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename == path:
+            raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 class Sink:
@@ -55,14 +67,11 @@ class _DescriptorSink(Sink):
 
     def write_at(self, offset: int, data: Any) -> None:
         view = memoryview(data).cast("B")
-        try:
+        with _naming(self.name):
             while view:
                 count = self._write_some(offset, view)
                 offset += count
                 view = view[count:]
-        except OSError as error:
-            # Errors on a descriptor don't name the file.
-            raise OSError(error.errno, error.strerror, self.name) from error
 
     def _write_some(self, offset: int, view: memoryview) -> int:
         if _HAS_PWRITE:
@@ -73,11 +82,13 @@ class _DescriptorSink(Sink):
 
     def truncate(self, size: int) -> None:
         """Cut or fill with zeros to `size` bytes."""
-        os.ftruncate(self.fd, size)
+        with _naming(self.name):
+            os.ftruncate(self.fd, size)
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
-        os.fsync(self.fd)
+        with _naming(self.name):
+            os.fsync(self.fd)
 
     def copy_from(self, source_fd: int, start: int, stop: int, offset: int) -> None:
         """Copy bytes ``[start, stop)`` of another file to `offset`, in the kernel if it can."""
@@ -129,10 +140,8 @@ class AtomicFile(_DescriptorSink):
         self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
         self._published_bytes = 0
         old = _writable_status(target)
-        try:
+        with _naming(path):
             fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from error
         super().__init__(path, fd)
         if old is not None:
             _keep_access(fd, old)
@@ -140,13 +149,9 @@ class AtomicFile(_DescriptorSink):
     def publish(self) -> None:
         """Give the file its name, replacing what was there."""
         if self._fsync:
-            os.fsync(self.fd)
+            self.sync()
         if self._temporary:
-            try:
-                os.replace(self._temporary, self._target)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, self.name) from error
-            self._temporary = ""
+            self._rename()
             if self._fsync:
                 _fsync_folder(os.path.dirname(self._target) or ".")
         self._published_bytes = os.fstat(self.fd).st_size
@@ -154,12 +159,18 @@ class AtomicFile(_DescriptorSink):
     def commit(self) -> None:
         """Publish and close."""
         if os.name == "nt" and self._temporary:  # an open file can't be renamed there
+            if self._fsync:
+                self.sync()
             self._close()
-            os.replace(self._temporary, self._target)
-            self._temporary = ""
+            self._rename()
             return
         self.publish()
         self._close()
+
+    def _rename(self) -> None:
+        with _naming(self.name):
+            os.replace(self._temporary, self._target)
+        self._temporary = ""
 
     def abort(self) -> None:
         """Remove what was not published; the old file, or what was published, stays."""
@@ -215,7 +226,7 @@ class FileObjectSink(Sink):
         view = memoryview(data).cast("B")
         with self._lock:
             self._file.seek(self._start + offset)
-            self._file.write(view)
+            _write_all(self._file, view)
             self._end = max(self._end, self._start + offset + len(view))
 
     def truncate(self, size: int) -> None:  # noqa: D102
@@ -226,7 +237,7 @@ class FileObjectSink(Sink):
     def commit(self) -> None:
         """Leave the file object behind the last byte."""
         if self._file is not self._final:
-            self._final.write(self._file.getvalue())  # type: ignore[attr-defined]
+            _write_all(self._final, self._file.getbuffer())  # type: ignore[attr-defined]
         else:
             self._file.seek(self._end)
 
@@ -234,12 +245,24 @@ class FileObjectSink(Sink):
 class _StreamFile(FileObjectSink):
     """A device or a pipe by its name: opened, written in one go, never replaced."""
 
+    def write_at(self, offset: int, data: Any) -> None:
+        with _naming(self.name):
+            super().write_at(offset, data)
+
     def commit(self) -> None:
-        super().commit()
-        self._final.close()
+        with _naming(self.name):
+            super().commit()
+            self._final.close()
 
     def abort(self) -> None:
         self._final.close()
+
+
+def _write_all(file: IO[bytes], view: memoryview) -> None:
+    """Write all of `view`: one call of an unbuffered file may take only a part."""
+    while view:
+        count = file.write(view)
+        view = view[len(view) if count is None else count :]
 
 
 def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) -> Sink:

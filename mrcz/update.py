@@ -5,9 +5,12 @@ The header goes last, so a process that is killed leaves a file that reads as be
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import operator
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -23,7 +26,7 @@ from .reader import MRCReader
 from .sinks import AtomicFile, InPlaceFile
 from .sources import FileSource, is_url
 from .statistics import Statistics
-from .trailer import make_trailer
+from .trailer import Trailer, hash_of, make_trailer, trailer_bytes
 from .writer import StackWriter
 
 __all__ = ["write_frames"]
@@ -161,7 +164,8 @@ class _Update:
         frame_format = FrameFormat(mode, record.ny, record.nx, record.byteorder, codec)
         return FrameEncoder(sink, offset, frame_format, threads=self.options.threads,
                             exact=self.options.exact,
-                            checksum=codec is not None and self.reader.trailer is not None)
+                            checksum=codec is not None and (
+                                self.options.checksum or self.reader.trailer is not None))
 
     def _encode(self, encoder: FrameEncoder) -> None:
         for slab in self.container.slabs():
@@ -184,25 +188,46 @@ class _Update:
         if self.options.codec is not None:
             raise ValueError(f"{record.path} is not compressed; frames with a compressor can't "
                              f"be added")
-        sink = InPlaceFile(record.path)
-        try:
+        with self._in_place(keeps_from=None if first < record.nz else offset) as sink:
             encoder = self._encoder(sink, offset, None)
             self._encode(encoder)
             nz = max(record.nz, first + len(encoder.lengths))
             self._finish(sink, nz, encoder.statistics if first == 0 else None)
+
+    @contextmanager
+    def _in_place(self, *, keeps_from: int | None) -> Iterator[InPlaceFile]:
+        """Open the file for changes; if they fail, what was behind `keeps_from` comes back.
+
+        Parameters
+        ----------
+        keeps_from : int or None
+            Where new frames go, behind all others; None: they replace some, for good.
+        """
+        source, tail = self.reader.source, b""
+        head = source.read(0, HEADER_BYTES)
+        if keeps_from is not None:
+            tail = source.read(keeps_from, min(source.size - keeps_from,
+                                               trailer_bytes(self.record.nz)))
+        sink = InPlaceFile(self.record.path)
+        try:
+            yield sink
+        except BaseException:
+            if keeps_from is not None:
+                with contextlib.suppress(OSError):
+                    sink.write_at(0, head)
+                    sink.write_at(keeps_from, tail)
+                    sink.truncate(source.size)
+            raise
         finally:
             sink.abort()
 
     def _append_chunks(self) -> None:
         record = self.record
         start = record.data_offset + record.fields["packed_bytes"]
-        if record.version is None or record.version < (1, 0) or not (
-            record.data_offset < start <= self.reader.source.size
-        ):
-            start = self.reader.table.end  # others don't always fill packed_bytes
-        trailer = self.reader.trailer
-        sink = InPlaceFile(record.path)
-        try:
+        if self.reader.trailer is None and start != self.reader.source.size:
+            start = self.reader.table.end  # damaged, or not filled, or an append was cut short
+        trailer = self._trailer()
+        with self._in_place(keeps_from=start) as sink:
             encoder = self._encoder(sink, start, self._codec())
             self._encode(encoder)
             checksums = None
@@ -216,8 +241,19 @@ class _Update:
             nz, packed = record.nz + len(encoder.lengths), encoder.end - record.data_offset
             self._finish(sink, nz, None, checksums, packed_bytes=packed,
                          **make_index(nz, packed, starts))
-        finally:
-            sink.abort()
+
+    def _trailer(self) -> Trailer | None:
+        """Return the index and checksums, made now where they are asked for and missing."""
+        reader = self.reader
+        if reader.trailer is not None or not self.options.checksum:
+            return reader.trailer
+        spans = [reader.table.span(frame) for frame in range(len(reader.table))]
+        return Trailer(
+            [start for start, _ in spans],
+            [stop - start for start, stop in spans],
+            [hash_of(reader.source.read(start, stop - start)) for start, stop in spans],
+            0,  # the header changes anyway
+        )
 
     def _replace_chunks(self, first: int, count: int) -> None:
         record, table, source = self.record, self.reader.table, self.reader.source
@@ -231,7 +267,7 @@ class _Update:
             self._encode(encoder)
             sink.copy_from(source.descriptor, stop, table.end, encoder.end)
             end = encoder.end + table.end - stop
-            checksums, trailer = None, self.reader.trailer
+            checksums, trailer = None, self._trailer()
             if trailer is not None:
                 lengths = [*trailer.lengths[:first], *encoder.lengths, *trailer.lengths[last:]]
                 checksums = (lengths, [*trailer.checksums[:first], *encoder.checksums,

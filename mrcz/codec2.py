@@ -22,6 +22,10 @@ _lock = threading.Lock()
 """blosc2's parameters for a call live in a global context."""
 
 
+class MissingPluginError(MissingCodecError, RuntimeError):
+    """A codec's plugin is not installed; a RuntimeError too, since blosc2's users expect that."""
+
+
 def _import_blosc2(purpose: str) -> Any:
     try:
         return importlib.import_module("blosc2")
@@ -40,17 +44,17 @@ def require(compressor: str, plugin: str | None) -> None:
         Without blosc2.
     ValueError
         If blosc2 doesn't know the codec.
-    RuntimeError
+    MissingPluginError
         If the codec's plugin package is not installed.
     """
     blosc2 = _import_blosc2("backend='blosc2'")
     if not hasattr(blosc2.Codec, _CODEC_NAMES.get(compressor, compressor)):
         if plugin is not None:
-            raise RuntimeError(f"compressor {compressor!r} needs a blosc2 that knows it and the "
-                               f"package {plugin!r}")
+            raise MissingPluginError(f"compressor {compressor!r} needs a blosc2 that knows it "
+                                     f"and the package {plugin!r}")
         raise ValueError(f"Unknown compressor {compressor!r} for backend='blosc2'")
     if plugin is not None and importlib.util.find_spec(plugin.replace("-", "_")) is None:
-        raise RuntimeError(f"compressor {compressor!r} needs the package {plugin!r}")
+        raise MissingPluginError(f"compressor {compressor!r} needs the package {plugin!r}")
 
 
 def compress(

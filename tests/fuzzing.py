@@ -7,6 +7,7 @@ named by these two numbers. ``utils/fuzz.py`` is its command line, `test_fuzz` a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import io
 import json
@@ -259,21 +260,17 @@ def update(path: str, rng: random.Random) -> None:
     nz, ny, nx = (int(size) for size in header["dimensions"])
     if ny * nx > 1 << 20 or nz > 1 << 16:
         return
-    try:
+    with contextlib.suppress(ValueError, TypeError):
         mrcz.writeMRC(np.zeros((1, ny, nx), "i1"), path, idx=rng.choice((0, nz - 1, nz)),
                       n_threads=1)
-    except (ValueError, TypeError):
-        pass
 
 
 def read_dm(path: str, rng: random.Random) -> None:
     dm = mrcz.readDM4(path, permissive=rng.random() < 0.5)
     repr(dm.tags)
     for image in dm.im:
-        try:
+        with contextlib.suppress(*ALLOWED):
             np.shape(image.read())
-        except ALLOWED:
-            pass
 
 
 TARGETS: dict[str, tuple[Callable[[str, random.Random], None], int]] = {

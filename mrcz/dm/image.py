@@ -176,7 +176,7 @@ def _make_image(entry: dict[str, Any], data: DMArray, order: Order, flip: bool,
                 permissive: bool) -> DMImage:
     dimensions = find_tag(entry, "ImageData:Dimensions")
     sizes = dimensions if isinstance(dimensions, list) else []
-    shape = tuple(n for n in reversed(sizes) if isinstance(n, int) and n >= 0)
+    shape = tuple(n for n in reversed(sizes) if type(n) is int and n >= 0)
     data_type = find_tag(entry, "ImageData:DataType")
     pixels: Pixels | MRCFormatError
     try:

@@ -28,7 +28,7 @@ from .pixels import Pixels
 from .reader import MRCReader
 from .sinks import AtomicFile
 from .sources import Source
-from .trailer import has_trailer, hash_of, make_trailer, read_trailer
+from .trailer import MAGIC, can_hash, hash_of, make_trailer, read_trailer, trailer_start
 
 __all__ = ["Finding", "RepairReport", "repair", "verify"]
 
@@ -130,13 +130,11 @@ def _findings(reader: MRCReader, deep: bool, threads: int) -> Iterator[Finding]:
 
 
 def _trailer_findings(source: Source, record: Record) -> Iterator[Finding]:
-    start = record.data_offset + record.fields["packed_bytes"]
-    if record.compressor is None or not record.fields["packed_bytes"] or (
-        not has_trailer(source, start)
-    ):
+    start = trailer_start(source, record)
+    if start is None or not can_hash():
         return
     try:
-        trailer = read_trailer(source, start, path=record.path)
+        trailer = read_trailer(source, record, start)
     except MRCError as error:
         yield _finding_of(error)
         return
@@ -306,13 +304,15 @@ class _ChunkSalvage:
                 data = self._source.read(*chunks[frame]) if frame in chunks else filler
                 sink.write_at(position, data)
                 lengths.append(len(data))
-                checksums.append(hash_of(data))
+                checksums.append(hash_of(data) if can_hash() else 0)
                 position += len(data)
             packed = position - record.data_offset
             index = make_index(record.nz, packed, dict(enumerate(accumulate(lengths), 1)))
             fields = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed, **index)
             head = fields + head[HEADER_BYTES:]
-            sink.write_at(position, make_trailer(record.data_offset, lengths, checksums, head))
+            if can_hash():
+                sink.write_at(position, make_trailer(record.data_offset, lengths, checksums,
+                                                     head))
             sink.write_at(0, head)
             sink.commit()
         finally:

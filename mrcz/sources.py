@@ -270,6 +270,10 @@ class StreamSource(Source):
         self._stream.close()
         self._spool.close()
 
+    def __del__(self) -> None:  # what useMemmap=True returns is never closed by its user
+        if hasattr(self, "_spool"):
+            self.close()
+
 
 def is_url(path: object) -> bool:
     """Return whether a path is the URL of a file that fsspec opens."""

@@ -27,12 +27,13 @@ from typing import Any
 
 import numpy as np
 
+from .codec import BLOSC2_OVERHEAD, CHUNK_HEADER_BYTES
 from .errors import MissingCodecError, MRCChecksumError, MRCError, MRCFormatError
 from .header import Record
 from .sources import Source
 
 __all__ = ["Trailer", "can_hash", "find_trailer", "has_trailer", "hash_of", "hasher",
-           "read_trailer"]  # fmt: skip
+           "read_trailer", "trailer_start"]  # fmt: skip
 
 logger = logging.getLogger("mrcz")
 
@@ -130,32 +131,47 @@ def trailer_bytes(count: int) -> int:
     return _HEAD.size + count * _ENTRY.itemsize + _TAIL.size
 
 
-def read_trailer(source: Source, start: int, *, path: str) -> Trailer:
+def trailer_start(source: Source, record: Record) -> int | None:
+    """Return where a file's trailer starts; None without one.
+
+    Sizes in the header that can't be are no reason to unpack a stream to its end.
+    """
+    packed = record.fields["packed_bytes"]
+    if record.compressor is None or not (
+        0 < packed <= record.nz * (record.frame_bytes + BLOSC2_OVERHEAD)
+    ):
+        return None
+    start = record.data_offset + int(packed)
+    return start if has_trailer(source, start) else None
+
+
+def read_trailer(source: Source, record: Record, start: int) -> Trailer:
     """Return the trailer at `start`.
 
     Raises
     ------
     MRCFormatError
-        If there is none, or it is of a later version.
+        If there is none, it is of a later version, or contradicts the header.
     MRCChecksumError
         If it is damaged.
-    MRCTruncatedError
-        If it is cut.
     """
+    path = record.path
     head = source.read(start, _HEAD.size)
     magic, version, entry, count, head_checksum = _HEAD.unpack(head)
     if magic != MAGIC or version != VERSION or entry != _ENTRY.itemsize:
         raise MRCFormatError("no trailer of a known version", path=path, offset=start)
-    if not source.holds(start + trailer_bytes(count)):
-        raise MRCChecksumError("the trailer is cut", path=path, offset=start,
-                               expected=f"{trailer_bytes(count)} bytes")
+    if count != record.nz or not source.holds(start + trailer_bytes(count)):
+        raise MRCChecksumError("the trailer is damaged or cut", path=path, offset=start,
+                               expected=f"{record.nz} entries", found=count)
     body = head + source.read(start + _HEAD.size, count * _ENTRY.itemsize)
     checksum, end = _TAIL.unpack(source.read(start + len(body), _TAIL.size))
     if end != END_MAGIC or checksum != hash_of(body):
         raise MRCChecksumError("the trailer is damaged", path=path, offset=start)
     entries = np.frombuffer(body, _ENTRY, count, _HEAD.size)
-    return Trailer(entries["offset"].tolist(), entries["length"].tolist(),
-                   entries["checksum"].tolist(), head_checksum)
+    trailer = Trailer(entries["offset"].tolist(), entries["length"].tolist(),
+                      entries["checksum"].tolist(), head_checksum)
+    _check_index(trailer, record, start)
+    return trailer
 
 
 def has_trailer(source: Source, start: int) -> bool:
@@ -165,29 +181,25 @@ def has_trailer(source: Source, start: int) -> bool:
 
 def find_trailer(source: Source, record: Record) -> Trailer | None:
     """Return a file's trailer; None without one, or (logged) with one that is no use."""
-    start = record.data_offset + record.fields["packed_bytes"]
-    if record.compressor is None or not record.data_offset < start:
-        return None
-    if not has_trailer(source, start):
+    start = trailer_start(source, record)
+    if start is None:
         return None
     if not can_hash():
         logger.warning("%s has checksums that can't be verified without the package 'xxhash'",
                        record.path)
         return None
     try:
-        trailer = read_trailer(source, start, path=record.path)
-        _check_index(trailer, record, start)
+        return read_trailer(source, record, start)
     except MRCError as error:
         logger.warning("%s: its checksums are not used: %s", record.path, error)
         return None
-    return trailer
 
 
 def _check_index(trailer: Trailer, record: Record, end: int) -> None:
     """Check that the index describes chunks that lie one behind the other."""
     position = record.data_offset
     for offset, length in zip(trailer.offsets, trailer.lengths, strict=True):
-        if offset != position:
+        if offset != position or length < CHUNK_HEADER_BYTES:
             break
         position += length
     if position != end or len(trailer.offsets) != record.nz:

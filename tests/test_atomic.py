@@ -158,7 +158,8 @@ if os.geteuid() == 0:
 try:
     mrcz.writeMRC(np.zeros((2, 8, 8), "i2"), path, compressor="zstd")
 except OSError as error:
-    print(error.errno == errno.EACCES, error.filename == path, len(os.listdir(os.path.dirname(path))))
+    count = len(os.listdir(os.path.dirname(path)))
+    print(error.errno == errno.EACCES, error.filename == path, count)
 """
 
 

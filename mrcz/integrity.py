@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 
 import numpy as np
@@ -286,7 +287,10 @@ class _ChunkSalvage:
         self._reader = reader
         self._record = reader.record
         self._source = reader.source
-        self._scratch = _allocated(self._record)
+
+    @cached_property
+    def _scratch(self) -> Pixels:
+        return _allocated(self._record)
 
     def write(self, output: str) -> RepairReport:
         report = RepairReport()

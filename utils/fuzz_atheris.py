@@ -21,8 +21,18 @@ with atheris.instrument_imports(include=["mrcz"]):
     import numpy as np
 
     import mrcz
-    from mrcz import codec, decoding, frames, header, integrity, metadata, reader, trailer  # noqa: F401
-    from mrcz import dm, ioDM4  # noqa: F401
+    from mrcz import (  # noqa: F401  # noqa: F401
+        codec,
+        decoding,
+        dm,
+        frames,
+        header,
+        integrity,
+        ioDM4,
+        metadata,
+        reader,
+        trailer,
+    )
 
 ALLOWED = (mrcz.MRCError, OSError)
 FRAME_BYTES = 2640
@@ -96,6 +106,7 @@ TARGETS = {"header": fuzz_header, "chunk": fuzz_chunk, "dm": fuzz_dm}
 
 
 def main() -> None:
+    """Fuzz until libFuzzer is told to stop, or finds something."""
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         raise SystemExit(f"usage: {sys.argv[0]} {'|'.join(TARGETS)} [libFuzzer's options]")
     target = sys.argv[1]

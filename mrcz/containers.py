@@ -50,7 +50,10 @@ class Container:
         return isinstance(self.items, Sequence) and all(map(is_dask, self.items))
 
     def slabs(self) -> Iterator[Sequence[Pixels]]:
-        """Yield lists of (ny, nx) arrays, in order; each is emptied before the next."""
+        """Yield (n, ny, nx) arrays, or lists of (ny, nx) arrays that are emptied after use."""
+        if not self.slices and isinstance(self.items, tuple) and _in_memory(self.items[0]):
+            yield self.items[0]
+            return
         nbytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
         most = max(1, SLAB_BYTES // nbytes)
         slab: list[Pixels] = []

@@ -158,7 +158,7 @@ class FrameEncoder:
 
         Parameters
         ----------
-        frames : sequence of (ny, nx) arrays
+        frames : (n, ny, nx) array or sequence of (ny, nx) arrays
             Of any dtype that casts to the format's without loss; any strides.
 
         Raises
@@ -198,6 +198,10 @@ class FrameEncoder:
 
     def _store(self, span: _Span) -> _Piece:
         nbytes, statistics = self._format.frame_bytes, self._nothing
+        block = self._block(span)
+        if block is not None:
+            self._sink.write_at(self.end + span.first * nbytes, block.reshape(-1).view(np.uint8))
+            return _Piece(span, [], self._measured(span.first, block))
         for frame in range(span.first, span.last):
             with ExitStack() as stack:
                 data, values = self._stored(stack, frame, span)
@@ -206,24 +210,46 @@ class FrameEncoder:
         return _Piece(span, [], statistics)
 
     def _compress(self, span: _Span) -> _Piece:
-        assert self._format.options is not None
+        options = self._format.options
+        assert options is not None
+        typesize, nbytes = self._format.dtype.itemsize, self._format.frame_bytes
+        block = self._block(span)
+        if block is not None:
+            start = address_of(block)
+            chunks = [compress(start + number * nbytes, nbytes, typesize, options)
+                      for number in range(len(block))]
+            return _Piece(span, chunks, self._measured(span.first, block))
         chunks, statistics = [], self._nothing
-        typesize = self._format.dtype.itemsize
         for frame in range(span.first, span.last):
             with ExitStack() as stack:
                 data, values = self._stored(stack, frame, span)
                 statistics += self._measured(frame, values)
-                chunks.append(compress(address_of(data), data.nbytes, typesize,
-                                       self._format.options))
+                chunks.append(compress(address_of(data), data.nbytes, typesize, options))
         return _Piece(span, chunks, statistics)
+
+    def _block(self, span: _Span) -> Pixels | None:
+        """Return whole frames that lie in memory as they will in the file; else None."""
+        frames = self._frames
+        if (
+            not isinstance(frames, np.ndarray)
+            or frames.dtype != self._format.dtype
+            or self._format.mode.packed
+            or span.stop - span.start != self._format.frame_bytes
+        ):
+            return None
+        block: Pixels = frames[span.first : span.last]
+        return block if block.flags.c_contiguous else None
 
     @property
     def _nothing(self) -> Statistics:
         return Statistics(squares=0.0 if self._exact else None)
 
     def _measured(self, frame: int, values: Pixels) -> Statistics:
-        if self._exact or self._number + frame == 0:
-            return measure(values, with_rms=self._exact)
+        """Return what counts of the statistics of a frame, of part of it, or of several."""
+        if self._exact:
+            return measure(values, with_rms=True)
+        if self._number + frame == 0:
+            return measure(values[0] if values.ndim == 3 else values, with_rms=False)
         return self._nothing
 
     def _stored(self, stack: ExitStack, frame: int, span: _Span) -> tuple[Pixels, Pixels]:

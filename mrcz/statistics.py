@@ -10,6 +10,9 @@ import numpy as np
 
 __all__ = ["Statistics", "measure"]
 
+_PART = 1 << 15
+"""Pixels that are converted to float64 at a time."""
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -84,9 +87,30 @@ def measure(pixels: np.ndarray[Any, Any], *, with_rms: bool) -> Statistics:
     if pixels.dtype.kind == "c":
         return Statistics(pixels.size, 0.0, -1.0, -2.0 * pixels.size, None)
     with np.errstate(all="ignore"):
-        total = float(np.add.reduce(pixels, axis=None, dtype=np.float64))
-        squares = None
-        if with_rms:
-            deviations = np.subtract(pixels, total / pixels.size, dtype=np.float64).ravel()
-            squares = float(np.dot(deviations, deviations))
-        return Statistics(pixels.size, float(pixels.min()), float(pixels.max()), total, squares)
+        low, high = float(pixels.min()), float(pixels.max())
+        if not with_rms:
+            total = float(np.add.reduce(pixels, axis=None, dtype=np.float64))
+            return Statistics(pixels.size, low, high, total, None)
+        return Statistics(pixels.size, low, high, *_sums(pixels.reshape(-1)))
+
+
+def _sums(pixels: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Return the sum, and the sum of the squared deviations from the mean.
+
+    In parts that stay in the processor's cache, as deviations from a value near the mean:
+    that keeps the squares small, and sums of integers exact.
+    """
+    count = pixels.size
+    origin = np.round(np.mean(pixels[:_PART], dtype=np.float64))
+    if not np.isfinite(origin):
+        origin = np.float64(0.0)
+    buffer = np.empty(min(_PART, count), np.float64)
+    total = squares = 0.0
+    for start in range(0, count, _PART):
+        part = pixels[start : start + _PART]
+        deviations = np.subtract(part, origin, out=buffer[: len(part)], dtype=np.float64)
+        total += float(np.add.reduce(deviations))
+        # Not np.dot: its BLAS starts threads of its own.
+        squares += float(np.add.reduce(np.multiply(deviations, deviations, out=deviations)))
+    squares = max(0.0, squares - total * total / count) if np.isfinite(squares) else squares
+    return total + count * float(origin), squares

@@ -1,0 +1,81 @@
+"""``xarray.open_dataset(engine="mrcz")``."""
+
+import pickle
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import mrcz
+
+FRAMES = np.random.default_rng(0).normal(size=(6, 30, 40)).astype("f4")
+
+
+@pytest.fixture(params=["a.mrc", "a.mrcz"])
+def path(request, tmp_path):
+    mrcz.writeMRC(FRAMES, tmp_path / request.param, pixelsize=[3, 2, 1], voltage=300.0,
+                  compressor="zstd" if request.param.endswith("z") else None,
+                  meta={"sample": "apoferritin"})
+    return tmp_path / request.param
+
+
+def test_pixels_coordinates_and_facts(path):
+    with xr.open_dataset(path, engine="mrcz") as dataset:
+        image = dataset["image"]
+        assert image.dims == ("z", "y", "x")
+        np.testing.assert_array_equal(image.values, FRAMES)
+        np.testing.assert_allclose(image.z, np.arange(6) * 3)
+        np.testing.assert_allclose(image.x, np.arange(40))
+        assert image.y.attrs == {"units": "angstrom"}
+        assert image.attrs["voltage"] == 300.0
+        assert image.attrs["sample"] == "apoferritin"
+
+
+def test_the_engine_is_found_by_the_name(path):
+    with xr.open_dataarray(path) as image:
+        np.testing.assert_array_equal(image.sel(y=20.0, method="nearest"), FRAMES[:, 10])
+
+
+@pytest.mark.parametrize("key", [
+    {"z": 3}, {"z": -1, "x": slice(None, None, -3)}, {"z": [4, 1, 1]}, {"z": 2, "x": [3, 1]},
+    {"y": [5, 2], "x": [0, 9, 3]}, {"z": slice(4, 1, -2), "y": np.arange(30) % 3 == 0},
+    {"z": xr.DataArray([1, 2], dims="p"), "y": xr.DataArray([3, 4], dims="p")}])
+def test_indexing_is_that_of_an_array_in_memory(path, key):
+    expected = xr.DataArray(FRAMES, dims=("z", "y", "x")).isel(key)
+    with xr.open_dataarray(path, engine="mrcz") as image:
+        found = image.isel(key)
+        assert found.dims == expected.dims
+        np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_pixels_are_read_when_they_are_needed(path, monkeypatch):
+    read = []
+    original = mrcz.Stack.__getitem__
+    monkeypatch.setattr(mrcz.Stack, "__getitem__",
+                        lambda self, key: read.append(key) or original(self, key))
+    with xr.open_dataset(path, engine="mrcz") as dataset:
+        part = dataset["image"].isel(z=2, y=slice(5, 9))
+        assert not read
+        part.load()
+    assert len(read) == 1
+
+
+def test_with_dask_and_pickled(path):
+    with xr.open_dataset(path, engine="mrcz", chunks={}) as dataset:
+        assert dataset["image"].chunks[0] == (1,) * 6
+        assert float(dataset["image"].mean()) == pytest.approx(float(FRAMES.mean()), abs=1e-6)
+        again = pickle.loads(pickle.dumps(dataset))
+        np.testing.assert_array_equal(again["image"].isel(z=0).values, FRAMES[0])
+
+
+def test_a_series_of_images_has_no_length_along_z(tmp_path):
+    mrcz.writeMRC(list(FRAMES), tmp_path / "a.mrcs", pixelsize=1.5)
+    with xr.open_dataset(tmp_path / "a.mrcs", engine="mrcz") as dataset:
+        assert set(dataset.coords) == {"y", "x"}
+
+
+def test_variables_can_be_dropped(path):
+    with xr.open_dataset(path, engine="mrcz", drop_variables=["z"]) as dataset:
+        assert set(dataset.coords) == {"y", "x"}
+    with xr.open_dataset(path, engine="mrcz", drop_variables="image") as dataset:
+        assert not dataset.data_vars

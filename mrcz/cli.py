@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mrcz",
         description="Compress, inspect and convert MRC files of electron microscopy.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, max_help_position=28),
     )
     parser.add_argument("--version", action="version", version=f"mrcz {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -109,13 +109,26 @@ def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     if args.delete_original and not args.verify:
         raise UsageError("--delete-original needs --verify")
-    return run_copies(args, compressed=False, rename=compressed_name, work=compress_file)
+    return run_copies(args, compressed=False, rename=compressed_name, work=compress_file,
+                      passes=1 + args.verify)
 
 
 def run_copies(
-    args: argparse.Namespace, *, compressed: bool, rename: Any, work: Any
+    args: argparse.Namespace, *, compressed: bool, rename: Any, work: Any, passes: int
 ) -> int:
-    """Find files, do `work` on those that are `compressed` or not, and tell what came of it."""
+    """Find files, do `work` on those that are `compressed` or not, and tell what came of it.
+
+    Parameters
+    ----------
+    compressed : bool
+        What the files must be.
+    rename : callable
+        Name of an input to name of its output.
+    work : callable
+        Takes (file, output) and a job, returns a `Result`.
+    passes : int
+        How often `work` goes through a file.
+    """
     for name in args.files:
         if is_url(name):
             raise UsageError(f"{name}: only local files are {args.command}ed; see mrcz convert")
@@ -137,7 +150,7 @@ def run_copies(
         tell(result)
     failed += for_each_file(
         partial(work, args=args), pairs, args=args, report=tell,
-        nbytes=sum(size_of(file.path) for file in files),
+        nbytes=passes * sum(size_of(file.path) for file, _ in pairs),
     )
     tell.sum_up()
     return 1 if failed else 0
@@ -210,6 +223,7 @@ def compress_file(pair: tuple[InputFile, str], job: Job, *, args: argparse.Names
     threads = job.threads
     with MRCReader(path) as reader:
         original = Original.of(reader, status)
+        job = job.of_file(status.st_size, reader.record.nz * reader.record.frame_bytes)
         if not args.force and _is_done(output, original):
             if args.delete_original:
                 check_restores(output, reader, job, threads=threads)

@@ -168,19 +168,29 @@ class Job:
     """
 
     def __init__(
-        self, bar: Any, stop: threading.Event, lock: threading.Lock, threads: int
+        self,
+        bar: Any,
+        stop: threading.Event,
+        lock: threading.Lock,
+        threads: int,
+        scale: float = 1.0,
     ) -> None:
         self.threads = threads
         self._bar = bar
         self._stop = stop
         self._lock = lock
+        self._scale = scale
+
+    def of_file(self, size: int, nbytes: int) -> Job:
+        """Return this job for a file of `size` bytes whose work is counted in `nbytes` bytes."""
+        return Job(self._bar, self._stop, self._lock, self.threads, size / max(1, nbytes))
 
     def advance(self, nbytes: int) -> None:
         """Tell that `nbytes` bytes are done; stops here if the user interrupted."""
         if self._stop.is_set():
             raise KeyboardInterrupt
         with self._lock:
-            self._bar.update(nbytes)
+            self._bar.update(nbytes * self._scale)
 
 
 def for_each_file(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..header import HEADER_BYTES, amend
+from ..parallel import run_ordered
 from ..pixels import Pixels
 from ..reader import MRCReader
 from ..sinks import InPlaceFile
@@ -95,16 +97,22 @@ def measure_file(path: str, args: argparse.Namespace, job: Job) -> Measured:
         if args.fix_header and type(reader.source) is not FileSource:
             raise ValueError(f"{path}: the header of a compressed stream can't be changed; "
                              f"decompress it first")
-        found = Statistics()
-        for part, frames in read_slabs(reader, threads=job.threads):
-            found += measure(frames, with_rms=True)
-            job.advance(len(part) * size_of(path) // reader.record.nz)
+        found = _measure_all(reader, job, size_of(path))
         counts, edges = None, None
         if args.histogram and np.isfinite([found.minimum, found.maximum]).all():
             counts, edges = _histogram(reader, found, args.histogram, job)
         if args.fix_header:
             fix_header(path, reader, found)
     return Measured(path, found, counts, edges, args.fix_header)
+
+
+def _measure_all(reader: MRCReader, job: Job, nbytes: int) -> Statistics:
+    """Measure frame by frame: a float64 copy of a slab would be eight times its size."""
+    parts: list[Statistics] = []
+    for part, frames in read_slabs(reader, threads=job.threads):
+        run_ordered(frames, partial(measure, with_rms=True), parts.append, threads=job.threads)
+        job.advance(len(part) * nbytes // reader.record.nz)
+    return sum(parts, Statistics())
 
 
 def _histogram(
@@ -116,9 +124,10 @@ def _histogram(
     edges: Pixels = np.zeros(0)
     for _, frames in read_slabs(reader, threads=job.threads):
         values = frames.real if frames.dtype.kind == "c" else frames
-        # Float64, or the width of an int8's or float16's range overflows.
-        some, edges = np.histogram(values.astype(np.float64), bins, (low, high))
-        counts += some
+        for frame in values:
+            # Float64, or the width of an int8's or float16's range overflows.
+            some, edges = np.histogram(frame.astype(np.float64), bins, (low, high))
+            counts += some
         job.advance(0)
     return counts.tolist(), edges.tolist()
 

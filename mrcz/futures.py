@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,17 @@ logger = logging.getLogger("mrcz")
 
 _lock = threading.Lock()
 _executor: ThreadPoolExecutor | None = None
-_executor_pid = 0
 _workers = 1
+
+
+def _start_anew_after_fork() -> None:
+    """Forget the lock, which another thread may have held, and the threads, which are gone."""
+    global _executor, _lock
+    _executor, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_anew_after_fork)
 
 
 def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -30,14 +40,12 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future
     concurrent.futures.Future
         Of the function's result.
     """
-    import os
     from concurrent.futures import ThreadPoolExecutor
 
-    global _executor, _executor_pid
+    global _executor
     with _lock:
-        if _executor is None or _executor_pid != os.getpid():  # threads don't survive a fork
+        if _executor is None:
             _executor = ThreadPoolExecutor(_workers, thread_name_prefix="mrcz-async")
-            _executor_pid = os.getpid()
         return _executor.submit(function, *args, **kwargs)
 
 

@@ -332,11 +332,23 @@ class _ChunkSalvage:
         for frame, (offset, length, checksum) in enumerate(
             zip(trailer.offsets, trailer.lengths, trailer.checksums, strict=True)
         ):
-            if self._source.holds(offset + length) and (
-                hash_of(self._source.read(offset, length)) == checksum
-            ):
+            if not self._source.holds(offset + length):
+                continue
+            chunk = self._source.read(offset, length)
+            # A header whose sizes are damaged fits no chunk, however sound that is.
+            if hash_of(chunk) == checksum and self._header_length(chunk, offset) == length:
                 found[frame] = (offset, length)
         return found
+
+    def _header_length(self, data: bytes, position: int) -> int:
+        """Return how long a chunk is by the header in `data`; 0 if it is not of this file."""
+        try:
+            return parse_chunk_header(
+                data, 0, nbytes=self._record.frame_bytes, room=self._source.size - position,
+                path=self._record.path, offset=position, frame=0,
+            ).cbytes  # fmt: skip
+        except MRCError:
+            return 0
 
     def _by_search(self, report: RepairReport) -> dict[int, tuple[int, int]]:
         """Return offset and length of the intact chunks, by walking and searching."""

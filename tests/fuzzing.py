@@ -24,6 +24,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import mrcz
-from mrcz import decoding
+from mrcz import decoding, trailer
 
 from . import dm_writer as w
 from .builders import DATA, ramp
@@ -73,6 +74,7 @@ def mrc_bases() -> list[Base]:
         "zlib": (image, {"compressor": "zlib", "blocksize": 1024, "shuffle": "noshuffle"}),
         "lz4hc": (image.astype("i4"), {"compressor": "lz4hc", "blocksize": 300}),
         "stored": (image, {"compressor": "lz4", "clevel": 0}),
+        "many": (ramp((21, 9, 7), "i1"), {"compressor": "lz4"}),
         "list": (list(image), {"compressor": "zstd", "meta": {"x": 1}}),
         "volumes": ([image, image], {"compressor": "lz4", "checksum": True}),
         "raw": (image, {"meta": {"x": 1}}),
@@ -97,7 +99,7 @@ def mrc_bases() -> list[Base]:
 def _hot_places(data: bytes) -> tuple[int, ...]:
     """Offsets of the words of header, chunk headers, block tables and trailer."""
     places = [0, 4, 8, 12, 28, 32, 36, 40, 44, 48, 64, 68, 72, 88, 92, 104, 108, 144, 148, 152,
-              156, 208, 212, 220, 224, 228, 304]
+              156, *range(160, 196, 4), 208, 212, 220, 224, 228, 304]
     if len(data) < 1024:
         return tuple(places)
     position = 1024 + max(0, struct.unpack_from("<i", data, 92)[0])
@@ -200,8 +202,29 @@ def _noise(data: bytearray, base: Base, bases: list[Base], rng: random.Random) -
     data[start:stop] = rng.randbytes(stop - start)
 
 
+def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) -> None:
+    """Change the header's index or the trailer, and make its checksum right again."""
+    if len(data) < 1024:
+        return
+    if rng.random() < 0.5:
+        place = 164 + 4 * rng.randrange(8)
+        old = struct.unpack_from("<I", data, place)[0]
+        struct.pack_into("<I", data, place, rng.choice((0, old + 1, old - 16, 16, 1 << 31,
+                                                        rng.randrange(len(data)))) & 0xFFFFFFFF)
+        facts = struct.pack("<iq8I", struct.unpack_from("<i", data, 8)[0],
+                            struct.unpack_from("<q", data, 144)[0],
+                            *struct.unpack_from("<8I", data, 164))
+        struct.pack_into("<I", data, 160, zlib.crc32(facts))
+        return
+    start, end = data.rfind(b"MRCZTRLR"), data.rfind(b"MRCZTEND")
+    if 0 < start < end - 16:
+        place = start + rng.randrange(8, end - 8 - start)
+        data[place] = rng.randrange(256)
+        struct.pack_into("<Q", data, end - 8, trailer.hash_of(bytes(data[start : end - 8])))
+
+
 _CHANGES = (_flip, _flip, _hot_byte, _hot_byte, _hot_word, _hot_word, _hot_word, _cut, _remove,
-            _insert, _copy_within, _splice, _noise)  # fmt: skip
+            _insert, _copy_within, _splice, _noise, _seal)  # fmt: skip
 
 
 # --- targets ----------------------------------------------------------------------------

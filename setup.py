@@ -17,7 +17,8 @@ EXTRAS = {
     "relion": ["starfile", "pandas", "scipy", "scikit-learn", "matplotlib"],
     "remote": ["fsspec[http]>=2023.1"],
     "test": ["pytest>=8", "hypothesis>=6.100"],
-    "docs": ["sphinx>=7", "numpydoc", "pydata-sphinx-theme", "sphinx-copybutton"],
+    "docs": ["sphinx>=7", "numpydoc", "furo", "sphinx-copybutton", "myst-nb",
+             "matplotlib"],
     "dev": ["pytest>=8", "hypothesis>=6.100", "ruff", "mypy", "pre-commit", "blosc2>=2.5",
             "dask[array]", "distributed"],
 }

@@ -12,22 +12,18 @@ release = version = mrcz.__version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.doctest",
     "numpydoc",
     "sphinx_copybutton",
+    "myst_nb",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "py:obj"  # numpydoc's convention for names in single backticks
-html_theme = "pydata_sphinx_theme"
+html_theme = "furo"
 html_title = f"mrcz {release}"
-html_static_path = ["_static"]
-html_theme_options = {
-    "navigation_with_keys": False,
-    "show_prev_next": True,
-    "header_links_before_dropdown": 6,
-}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+nb_execution_mode = "off"  # the notebook is stored as executed; CI executes it again
 
 autodoc_typehints = "none"  # the docstrings say it with shapes and units
 autosummary_generate = True

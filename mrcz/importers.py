@@ -160,11 +160,21 @@ def _open_dm(path: str, item: str | None) -> Iterator[Frames]:
 
 
 @contextmanager
-def _open_npy(path: str) -> Iterator[Frames]:
+def _damage_of(path: str) -> Iterator[None]:
+    """Tell as damage what a package raises on a file: it may be anything."""
     try:
+        yield
+    except (MemoryError, MRCError, OSError):
+        raise
+    except Exception as error:
+        raise MRCFormatError(f"can't be read: {error or type(error).__name__}",
+                             path=path) from error
+
+
+@contextmanager
+def _open_npy(path: str) -> Iterator[Frames]:
+    with _damage_of(path):
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise MRCFormatError(f"not an array that can be read: {error}", path=path) from error
     yield _frames_of_array(array, path)
 
 
@@ -175,17 +185,17 @@ def _is_npz(path: str) -> bool:
 
 @contextmanager
 def _open_npz(path: str, item: str | None) -> Iterator[Frames]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            names = archive.files
-            if item is None and len(names) > 1:
-                raise ValueError(f"{path} has several arrays: name one of {', '.join(names)}")
-            name = names[0] if item is None else item
-            if name not in names:
-                raise ValueError(f"{path} has no array {name!r}, only {', '.join(names)}")
+    with _damage_of(path):
+        archive = np.load(path, allow_pickle=False)
+    with archive:
+        names = archive.files
+        if item is None and len(names) > 1:
+            raise ValueError(f"{path} has several arrays: name one of {', '.join(names)}")
+        name = names[0] if item is None else item
+        if name not in names:
+            raise ValueError(f"{path} has no array {name!r}, only {', '.join(names)}")
+        with _damage_of(path):
             array = archive[name]
-    except zipfile.BadZipFile as error:
-        raise MRCFormatError(f"damaged: {error}", path=path) from error
     yield _frames_of_array(array, path)
 
 
@@ -243,26 +253,29 @@ def _require_none(errors: list[str], path: str) -> None:
 @contextmanager
 def _open_tiff(path: str, item: str | None) -> Iterator[Frames]:
     tifffile = _require("tifffile", path, "a TIFF or EER file")
-    try:
-        with _errors_logged_by("tifffile") as errors, tifffile.TiffFile(path) as tiff:
-            frames = _frames_of_tiff(tiff, path, item)
+    with _errors_logged_by("tifffile") as errors:
+        with _damage_of(path):
+            tiff = tifffile.TiffFile(path)
+        with tiff:
+            with _damage_of(path):
+                series = list(tiff.series)
+            frames = _frames_of_tiff(tiff, series, path, item)
             _require_none(errors, path)
 
             def read(part: range) -> Pixels:
-                pixels = frames.read(part)
+                with _damage_of(path):
+                    pixels = frames.read(part)
                 _require_none(errors, path)
                 return pixels
 
             yield replace(frames, read=read)
-    except (tifffile.TiffFileError, ArithmeticError) as error:
-        raise MRCFormatError(f"damaged: {error}", path=path) from error
 
 
-def _frames_of_tiff(tiff: Any, path: str, item: str | None) -> Frames:
+def _frames_of_tiff(tiff: Any, all_series: list[Any], path: str, item: str | None) -> Frames:
     number = 0 if item is None else int(item)
-    if not 0 <= number < len(tiff.series):
-        raise ValueError(f"{path} has {len(tiff.series)} image series, and none of number {number}")
-    series = tiff.series[number]
+    if not 0 <= number < len(all_series):
+        raise ValueError(f"{path} has {len(all_series)} image series, and none of number {number}")
+    series = all_series[number]
     if series.keyframe.samplesperpixel > 1:
         raise TypeError(f"{path}: colour images can't be written as MRC; convert them to grey")
     shape, is_eer = _three(series.shape), bool(tiff.is_eer)
@@ -274,7 +287,9 @@ def _frames_of_tiff(tiff: Any, path: str, item: str | None) -> Frames:
             out[place] = _tiff_frame(series, frame, shape, path)
         return out
 
-    return Frames(shape, dtype, read, _tiff_options(tiff, series),
+    with _damage_of(path):
+        options = _tiff_options(tiff, series)
+    return Frames(shape, dtype, read, options,
                   ispg=1 if len(series.shape) > 2 else IMAGE_STACK)
 
 
@@ -288,9 +303,9 @@ def _tiff_frame(series: Any, frame: int, shape: tuple[int, int, int], path: str)
         dtype = np.dtype(series.parent.byteorder + series.dtype.char)
         stack = np.memmap(path, dtype, "r", series.dataoffset, shape)
         return np.asarray(stack[frame])
+    except MRCError:
+        raise
     except (ValueError, RuntimeError, OSError) as error:
-        if isinstance(error, (MRCError, MissingCodecError)):
-            raise
         needs = "imagecodecs" in str(error)
         kind = MissingCodecError if needs else MRCFormatError
         raise kind(f"{path}: frame {frame}: {error}" if needs

@@ -135,8 +135,10 @@ def test_bench_tries_every_codec(folder, capsys):
             mrcz.writeMRC(MOVIE, file, compressor="zstd", shuffle=trial["shuffle"])
             assert trial["ratio"] == pytest.approx(MOVIE.nbytes / len(file.getvalue()))
         assert trial["write"] > 0 and trial["read"] > 0
-    assert main(["bench", "a.mrcz", "--repeats", "1", "-c", "lz4", "-l", "1", "5"]) == 0
+    assert main(["bench", "a.mrcz", "--repeats", "1", "-c", "lz4", "-l", "1,5"]) == 0
     assert capsys.readouterr().out.count("lz4") == 6
+    for wrong in (["-c", "rar"], ["-l", "10"], ["-l", "a"]):
+        assert main(["bench", "a.mrcz", *wrong]) == 2
 
 
 def test_bench_of_a_missing_file(folder, capsys):

@@ -47,10 +47,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                     "second.",
     )
     parser.add_argument("file", metavar="FILE", help="any file that convert reads")
-    parser.add_argument("-l", "--level", type=int, choices=range(1, 10), nargs="+", default=[1],
-                        metavar="N", help="levels, 1 to 9; default 1")
-    parser.add_argument("-c", "--compressor", nargs="+", choices=(AUTO, *BLOSC1_COMPRESSORS),
-                        metavar="CODEC", help="%(choices)s; default: all")
+    parser.add_argument("-l", "--level", type=_levels, default=[1], metavar="N,...",
+                        help="levels, 1 to 9, with commas; default 1")
+    parser.add_argument("-c", "--compressor", type=_codecs, metavar="CODEC,...",
+                        help=f"of {', '.join((AUTO, *BLOSC1_COMPRESSORS))}; default: all")
     parser.add_argument("--sample", type=positive_int, default=SAMPLE_MB, metavar="MB",
                         help="megabytes of frames that are tried (default %(default)s)")
     parser.add_argument("--repeats", type=positive_int, default=3, metavar="N",
@@ -60,6 +60,21 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
+
+
+def _levels(text: str) -> list[int]:
+    levels = [int(level) for level in text.split(",")]
+    if not all(1 <= level <= 9 for level in levels):
+        raise argparse.ArgumentTypeError(f"{text!r}: levels are 1 to 9")
+    return levels
+
+
+def _codecs(text: str) -> list[str]:
+    for codec in text.split(","):
+        if codec not in (AUTO, *BLOSC1_COMPRESSORS):
+            raise argparse.ArgumentTypeError(
+                f"{codec!r} is none of {', '.join((AUTO, *BLOSC1_COMPRESSORS))}")
+    return text.split(",")
 
 
 def run(args: argparse.Namespace) -> int:

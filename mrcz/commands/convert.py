@@ -19,7 +19,7 @@ import numpy as np
 from ..codec import SHUFFLES
 from ..errors import MissingCodecError
 from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend
-from ..importers import Frames, open_frames
+from ..importers import LARGEST_TIFF_PIXEL, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import Pixels, writable_mode
@@ -42,6 +42,8 @@ HISTORY = "mrczConvert"
 
 STREAMS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 MOST_LABELS = 10
+SMALLEST_TIFF_PIXEL = 0.03
+"""Å; TIFF's numbers have 32 bits, and count pixels a centimetre."""
 
 EPILOG = """\
 examples:
@@ -317,7 +319,7 @@ def _write_tiff(path: str, plan: Plan, pieces: Iterator[Pixels], pixelsize: list
     except ImportError as error:
         raise MissingCodecError("writing TIFF needs the package 'tifffile': "
                                 "pip install mrcz[tiff]") from error
-    known = pixelsize[1] > 0 and pixelsize[2] > 0
+    known = all(SMALLEST_TIFF_PIXEL < size < LARGEST_TIFF_PIXEL for size in pixelsize[1:])
     resolution = (_rational(1e8 / pixelsize[2]), _rational(1e8 / pixelsize[1])) if known else None
     frames = itertools.chain.from_iterable(_exactly(piece, plan) for piece in pieces)
     nbytes = int(np.prod(plan.shape, dtype=np.int64)) * plan.dtype.itemsize

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .codec import BLOSC2_PRESENT, BLOSC_PRESENT, CHUNK_HEADER_BYTES, read_chunk_header
+from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
 from .containers import contain
-from .errors import FrameIndexError, MRCTruncatedError
 from .futures import log_failure, set_workers, submit
-from .header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, HeaderFields, byteorder_of
 from .headerdict import HeaderDict
+from .headerio import defaultHeader, readBloscHeader, readMRCHeader, writeMRCHeader
 from .modes import (
     CCPEM_ENUM,
     COMPRESSOR_ENUM,
     EMAN2_ENUM,
-    MODES,
     REVERSE_CCPEM_ENUM,
     REVERSE_COMPRESSOR_ENUM,
     WRITTEN_AS,
@@ -29,10 +25,10 @@ from .parallel import set_default_threads as _set_default_threads
 from .parallel import threads_of
 from .pixels import Pixels, writable_mode
 from .reader import MRCReader
+from .reading import File, arranged, can_map, checked_out, frames_asked, key_of, map_frames
 from .sinks import open_sink
-from .sources import FileObjectSource, FileSource
+from .sources import FileObjectSource
 from .stack import Stack
-from .units import parse_pixelsize
 from .writer import StackWriter
 
 if TYPE_CHECKING:
@@ -70,8 +66,6 @@ __all__ = [
 logger = logging.getLogger("mrcz")
 
 CAN_COMPRESS = BLOSC_PRESENT or BLOSC2_PRESENT
-
-File = str | os.PathLike[str] | IO[bytes]
 
 _warned_casts: set[str] = set()
 
@@ -158,100 +152,22 @@ def readMRC(  # noqa: N802
     ) as reader:
         header = reader.header(pixelunits)
         per_item = reader.slices(slices)
-        frames = _frames_asked(idx, reader)
+        frames = frames_asked(idx, reader)
         if useMemmap:
-            if not _can_map(reader, MRCfilename):
+            if not can_map(reader, MRCfilename):
                 if isinstance(reader.source, FileObjectSource):
                     reader.source.rewind()
                 stack = Stack(MRCfilename, endian=endian, pixelunits=pixelunits,
                               fileConvention=fileConvention, n_threads=n_threads,
                               verify=verify)
-                return (stack if idx is None else stack[_key(idx, frames)]), header
-            image = _map(reader, MRCfilename)[frames.start : frames.stop]
+                return (stack if idx is None else stack[key_of(idx, frames)]), header
+            image = map_frames(reader, MRCfilename)[frames.start : frames.stop]
         else:
-            target = None if out is None else _checked_out(out, reader, frames, idx)
+            target = None if out is None else checked_out(out, reader, frames, idx)
             image = reader.read(frames, threads=threads_of(n_threads), out=target)
         if out is not None:
             return out, header
-        return _arranged(image, idx, per_item, reader.record.items_are_volumes), header
-
-
-def _frames_asked(idx: int | tuple[int, int] | None, reader: MRCReader) -> range:
-    """Return the frames that `idx` means."""
-    nz, path = reader.record.nz, reader.record.path
-    if idx is None:
-        return range(nz)
-    try:
-        bounds = [int(edge) for edge in idx] if isinstance(idx, Sequence) else [int(idx)]
-        exact = np.array_equal(bounds, np.ravel(idx))
-    except (TypeError, ValueError):
-        bounds, exact = [], False
-    if not exact or len(bounds) > 2 or not bounds or (
-        isinstance(idx, Sequence) and len(bounds) != 2
-    ):
-        raise TypeError(f"idx must be an int or (first, last) with last excluded, not {idx!r}")
-    if len(bounds) == 1:
-        first = bounds[0] + nz if bounds[0] < 0 else bounds[0]
-        last = first + 1
-    else:
-        first, last = (edge + nz if edge < 0 else edge for edge in bounds)
-    if not 0 <= first < last <= nz:
-        raise FrameIndexError(f"{path} has {nz} frames: idx={idx!r} is not among them")
-    return range(first, last)
-
-
-def _checked_out(
-    out: Pixels, reader: MRCReader, frames: range, idx: int | tuple[int, int] | None
-) -> Pixels:
-    """Return `out` as (frames, ny, nx)."""
-    shape = (len(frames), *reader.shape[1:])
-    allowed = [shape]
-    if len(frames) == 1 and (idx is None or not isinstance(idx, Sequence)):
-        allowed.append(shape[1:])
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be an ndarray, not {type(out).__name__}")
-    if out.shape not in allowed or out.dtype != reader.dtype:
-        raise ValueError(f"out must have shape {shape} and dtype {reader.dtype}, "
-                         f"not {out.shape} and {out.dtype}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writeable")
-    return out if out.ndim == len(shape) else out[None]
-
-
-def _can_map(reader: MRCReader, file: File) -> bool:
-    """Return whether the pixels lie in a file on disk as they would in memory."""
-    return (
-        reader.record.compressor is None
-        and not reader.record.mode.converted
-        and isinstance(file, (str, os.PathLike))
-        and isinstance(reader.source, FileSource)
-    )
-
-
-def _map(reader: MRCReader, file: File) -> Pixels:
-    """Return all frames as a memory map."""
-    reader.table.span(reader.record.nz, 0)  # checks the file's length
-    return np.memmap(file, reader.record.disk_dtype, "c", reader.record.data_offset, reader.shape)
-
-
-def _key(idx: int | tuple[int, int], frames: range) -> Any:
-    return slice(frames.start, frames.stop) if isinstance(idx, Sequence) else frames.start
-
-
-def _arranged(
-    image: Pixels, idx: int | tuple[int, int] | None, slices: int, volumes: bool
-) -> Pixels | list[Pixels]:
-    """Return frames as one array or as the list that was written."""
-    if idx is not None:
-        if not isinstance(idx, Sequence):
-            frame: Pixels = image[0]
-            return frame
-        return list(image) if slices == 1 and not volumes else image
-    if slices == 0:
-        return image[0] if len(image) == 1 else image
-    if slices == 1 and not volumes:
-        return list(image)
-    return [image[first : first + slices] for first in range(0, len(image), slices)]
+        return arranged(image, idx, per_item, reader.record.items_are_volumes), header
 
 
 def writeMRC(  # noqa: N802
@@ -401,144 +317,6 @@ def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
     name = kwargs.get("MRCfilename", args[1] if len(args) > 1 else "?")
     future.add_done_callback(log_failure(f"writing {name}"))
     return future
-
-
-def readMRCHeader(  # noqa: N802
-    MRCfilename: File,  # noqa: N803
-    slices: int | None = None,
-    endian: str = "le",
-    fileConvention: str = "ccpem",  # noqa: N803
-    pixelunits: str = "\\AA",
-) -> tuple[HeaderDict, int]:
-    """Read the header and the metadata alone.
-
-    Parameters and the header are those of `readMRC`.
-
-    Returns
-    -------
-    header : dict
-        See `readMRC`.
-    slices : int
-        Slices an item of the list that `readMRC` would return; 0: an array.
-    """
-    with MRCReader(MRCfilename, endian=endian, convention=fileConvention) as reader:
-        return reader.header(pixelunits), reader.slices(slices)
-
-
-def writeMRCHeader(  # noqa: N802
-    f: IO[bytes], header: dict[str, Any], slices: int, endchar: str = "<"
-) -> int:
-    """Write the record and the metadata of a header dict to a file object.
-
-    Parameters
-    ----------
-    f : binary file
-        Positioned where the header goes.
-    header : dict
-        As `readMRC` returns it, or `defaultHeader`; ``meta``, if there, is the metadata.
-    slices : int
-        0 for one array, else slices an item of a list.
-    endchar : {'<', '>'}
-        Byte order.
-
-    Returns
-    -------
-    int
-        Bytes written: the offset of the pixels.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an entry makes no sense.
-    """
-    from .metadata import encode
-
-    text = encode(header.get("meta"))
-    nz, ny, nx = (int(size) for size in np.ravel(header["dimensions"]))
-    mode, _ = writable_mode(_mode_dtype(header), what="header['dtype']")
-    compressor = header.get("compressor")
-    if compressor not in REVERSE_COMPRESSOR_ENUM:
-        raise ValueError(f"Unknown compressor {compressor!r}")
-    fields = HeaderFields(
-        shape=(nz, ny, nx),
-        mode=mode,
-        compressor=compressor,
-        slices=int(slices),
-        ispg=VOLUME if not slices and nz > 1 else VOLUME_STACK if slices > 1 else IMAGE_STACK,
-        pixelsize=parse_pixelsize(header.get("pixelsize", 1.0), header.get("pixelunits", "\\AA")),
-        voltage=float(header.get("voltage", 0.0)),
-        c3=float(header.get("C3", 0.0)),
-        gain=float(header.get("gain", 1.0)),
-        minimum=float(header.get("minImage", 0.0)),
-        maximum=float(header.get("maxImage", 0.0)),
-        mean=float(header.get("meanImage", 0.0)),
-        metadata_bytes=len(text),
-        packed_bytes=int(header.get("packedBytes", 0)),
-        byteorder=byteorder_of(endchar),
-    )
-    f.write(fields.pack() + text)
-    return HEADER_BYTES + len(text)
-
-
-def _mode_dtype(header: dict[str, Any]) -> Any:
-    """Return the dtype of a header dict; MRCtype tells packed pixels apart."""
-    if header.get("MRCtype") in MODES and MODES[header["MRCtype"]].packed:
-        return "uint4"
-    return header["dtype"]
-
-
-def defaultHeader() -> HeaderDict:  # noqa: N802
-    """Return a header with a value for everything that `writeMRCHeader` needs."""
-    return HeaderDict(
-        fileConvention="ccpem",
-        endian="le",
-        MRCtype=0,
-        dimensions=np.array([0, 0, 0]),
-        dtype="u1",
-        compressor=None,
-        backend=None,
-        packedBytes=0,
-        clevel=1,
-        maxImage=1.0,
-        minImage=0.0,
-        meanImage=0.0,
-        pixelsize=0.1,
-        pixelunits="nm",
-        voltage=300.0,
-        C3=2.7,
-        gain=1.0,
-        n_threads=threads_of(None),
-    )
-
-
-def readBloscHeader(filehandle: IO[bytes]) -> tuple[list[int], list[int]]:  # noqa: N802
-    """Read the 16 bytes at the head of a blosc chunk.
-
-    Parameters
-    ----------
-    filehandle : binary file
-        Positioned at the chunk; left behind its header.
-
-    Returns
-    -------
-    sizes : list of int
-        [nbytes, blocksize, cbytes] in bytes.
-    facts : list of int
-        [version, version of the codec's format, flags, typesize].
-
-    Raises
-    ------
-    MRCTruncatedError
-        If there are fewer bytes.
-    """
-    data = filehandle.read(CHUNK_HEADER_BYTES)
-    if len(data) < CHUNK_HEADER_BYTES:
-        raise MRCTruncatedError("the file ends within a chunk's header",
-                                path=str(getattr(filehandle, "name", "")) or None,
-                                expected="16 bytes", found=len(data))
-    header = read_chunk_header(data)
-    return ([header.nbytes, header.blocksize, header.cbytes],
-            [header.version, header.codec_version, header.flags, header.typesize])
 
 
 def setDefaultThreads(n_threads: int | None) -> None:  # noqa: N802

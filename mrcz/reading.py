@@ -1,0 +1,97 @@
+"""What a caller of `readMRC` asks for: which frames, into which array, arranged how."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from .errors import FrameIndexError
+from .pixels import Pixels
+from .reader import MRCReader
+from .sources import FileSource
+
+__all__ = ["File", "arranged", "can_map", "checked_out", "frames_asked", "key_of", "map_frames"]
+
+File = str | os.PathLike[str] | IO[bytes]
+
+
+def frames_asked(idx: int | tuple[int, int] | None, reader: MRCReader) -> range:
+    """Return the frames that `idx` means."""
+    nz, path = reader.record.nz, reader.record.path
+    if idx is None:
+        return range(nz)
+    try:
+        bounds = [int(edge) for edge in idx] if isinstance(idx, Sequence) else [int(idx)]
+        exact = np.array_equal(bounds, np.ravel(idx))
+    except (TypeError, ValueError):
+        bounds, exact = [], False
+    if not exact or len(bounds) > 2 or not bounds or (
+        isinstance(idx, Sequence) and len(bounds) != 2
+    ):
+        raise TypeError(f"idx must be an int or (first, last) with last excluded, not {idx!r}")
+    if len(bounds) == 1:
+        first = bounds[0] + nz if bounds[0] < 0 else bounds[0]
+        last = first + 1
+    else:
+        first, last = (edge + nz if edge < 0 else edge for edge in bounds)
+    if not 0 <= first < last <= nz:
+        raise FrameIndexError(f"{path} has {nz} frames: idx={idx!r} is not among them")
+    return range(first, last)
+
+
+def checked_out(
+    out: Pixels, reader: MRCReader, frames: range, idx: int | tuple[int, int] | None
+) -> Pixels:
+    """Return `out` as (frames, ny, nx)."""
+    shape = (len(frames), *reader.shape[1:])
+    allowed = [shape]
+    if len(frames) == 1 and (idx is None or not isinstance(idx, Sequence)):
+        allowed.append(shape[1:])
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray, not {type(out).__name__}")
+    if out.shape not in allowed or out.dtype != reader.dtype:
+        raise ValueError(f"out must have shape {shape} and dtype {reader.dtype}, "
+                         f"not {out.shape} and {out.dtype}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable")
+    return out if out.ndim == len(shape) else out[None]
+
+
+def can_map(reader: MRCReader, file: File) -> bool:
+    """Return whether the pixels lie in a file on disk as they would in memory."""
+    return (
+        reader.record.compressor is None
+        and not reader.record.mode.converted
+        and isinstance(file, (str, os.PathLike))
+        and isinstance(reader.source, FileSource)
+    )
+
+
+def map_frames(reader: MRCReader, file: File) -> Pixels:
+    """Return all frames as a memory map."""
+    reader.table.span(reader.record.nz, 0)  # checks the file's length
+    return np.memmap(file, reader.record.disk_dtype, "c", reader.record.data_offset, reader.shape)
+
+
+def key_of(idx: int | tuple[int, int], frames: range) -> Any:
+    """Return the index into a `Stack` that gives the frames as `idx` means them."""
+    return slice(frames.start, frames.stop) if isinstance(idx, Sequence) else frames.start
+
+
+def arranged(
+    image: Pixels, idx: int | tuple[int, int] | None, slices: int, volumes: bool
+) -> Pixels | list[Pixels]:
+    """Return frames as one array or as the list that was written."""
+    if idx is not None:
+        if not isinstance(idx, Sequence):
+            frame: Pixels = image[0]
+            return frame
+        return list(image) if slices == 1 and not volumes else image
+    if slices == 0:
+        return image[0] if len(image) == 1 else image
+    if slices == 1 and not volumes:
+        return list(image)
+    return [image[first : first + slices] for first in range(0, len(image), slices)]

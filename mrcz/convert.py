@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from .dm.info import find_tag
 from .dm.tags import DMArray
 from .ioDM4 import readDM4
 from .ioMRC import writeMRC
+from .progress import shown, title_of
 from .units import angstrom_per
 from .writer import create
 
@@ -35,6 +37,7 @@ def dm_to_mrcz(
     *,
     image: int | None = None,
     meta: dict[str, Any] | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> None:
     r"""Write an image of a Gatan DM4 or DM3 file to an MRC or MRCZ file.
@@ -55,6 +58,8 @@ def dm_to_mrcz(
         displays, which is not the thumbnail.
     meta : dict, optional
         More metadata; where keys are the same, this counts.
+    progress : bool
+        Show a bar of what is written, in a terminal or a notebook.
     **options
         As of `mrcz.create`; what is given here counts more than the tags.  ``compressor``
         is ``'zstd'`` if not given and the target's name ends with ``mrcz``.
@@ -82,9 +87,9 @@ def dm_to_mrcz(
         options.setdefault("compressor", "zstd")
     options = {**known, **options, "meta": {**known["meta"], **(meta or {})}}
     if len(picked.shape) > 2:
-        _write_frames(picked, target, **options)
+        _write_frames(picked, target, progress, **options)
     else:
-        writeMRC(np.atleast_2d(picked.read()), target, **options)
+        writeMRC(np.atleast_2d(picked.read()), target, progress=progress, **options)
 
 
 def describe_dm(
@@ -116,17 +121,20 @@ def describe_dm(
     return picked, {**_header_of(picked), "meta": _metadata_of(dm, picked)}
 
 
-def _write_frames(image: DMImage, target: Any, **options: Any) -> None:
+def _write_frames(image: DMImage, target: Any, progress: bool, **options: Any) -> None:
     *counts, ny, nx = image.shape
     frames = math.prod(counts)
     step = max(1, BATCH_PIXELS // max(1, ny * nx))
     batches = (image.read_frames(first, min(first + step, frames))
                for first in range(0, frames, step))
     batch = next(batches)
-    with create(target, (frames, ny, nx), batch.dtype, **options) as writer:
-        writer.append(batch)
-        for batch in batches:
-            writer.append(batch)
+    nbytes = frames * batch[0].nbytes
+    with (shown(progress, nbytes, title_of(target)) as advance,
+          create(target, (frames, ny, nx), batch.dtype, **options) as writer):
+        for part in chain([batch], batches):
+            writer.append(part)
+            if advance is not None:
+                advance(part.nbytes)
 
 
 def _pick(dm: readDM4, number: int | None) -> DMImage:

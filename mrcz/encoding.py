@@ -25,6 +25,7 @@ from .codec import (
 from .modes import Mode
 from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, cast_into, pack_nibbles
+from .progress import Advance
 from .sinks import FileObjectSink, Sink
 from .statistics import Statistics, measure
 from .trailer import hash_of, hasher
@@ -78,6 +79,10 @@ class _Span(NamedTuple):
     start: int
     stop: int
 
+    @property
+    def nbytes(self) -> int:
+        return (self.last - self.first) * (self.stop - self.start)
+
 
 class _Piece(NamedTuple):
     span: _Span
@@ -104,6 +109,8 @@ class FrameEncoder:
         Whether to gather the chunks' checksums.
     number : int
         Of its first frame, where it encodes but a part of a file.
+    advance : callable, optional
+        Told how many bytes of pixels are written, piece by piece.
 
     Attributes
     ----------
@@ -130,6 +137,7 @@ class FrameEncoder:
         exact: bool,
         checksum: bool = False,
         number: int = 0,
+        advance: Advance | None = None,
     ) -> None:
         if frame_format.options and frame_format.frame_bytes > MAX_CHUNK_BYTES - MAX_OVERHEAD:
             raise ValueError(
@@ -145,6 +153,7 @@ class FrameEncoder:
         self._threads = threads
         self._exact = exact
         self._checksum = checksum
+        self._advance = advance
         self._pool = BufferPool()
         self._frames: Sequence[Pixels] = ()
         self._first = number
@@ -278,8 +287,13 @@ class FrameEncoder:
 
     # Consumption, in the order of the file.
 
+    def _tell(self, nbytes: int) -> None:
+        if self._advance is not None:
+            self._advance(nbytes)
+
     def _count(self, piece: _Piece) -> None:
         self.statistics += piece.statistics
+        self._tell(piece.span.nbytes)
         if piece.span.stop == self._format.frame_bytes:
             count = piece.span.last - piece.span.first
             self.lengths += [self._format.frame_bytes] * count
@@ -288,6 +302,7 @@ class FrameEncoder:
 
     def _append(self, piece: _Piece) -> None:
         self.statistics += piece.statistics
+        self._tell(piece.span.nbytes)
         if piece.span.stop - piece.span.start == self._format.frame_bytes:
             self.write_chunks(piece.chunks)
         else:
@@ -306,6 +321,7 @@ class FrameEncoder:
         """Append frames that `encode_frames` has encoded."""
         self.statistics += encoded.statistics
         self.write_chunks(encoded.chunks)
+        self._tell(len(encoded.chunks) * self._format.frame_bytes)
 
     def _write_piece(self, span: _Span, chunk: bytes) -> None:
         """Write a piece's blocks; its frame's header and table follow with the last one."""

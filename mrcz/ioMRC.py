@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from .options import parse_write_options
 from .parallel import set_default_threads as _set_default_threads
 from .parallel import threads_of
 from .pixels import Pixels, writable_mode
+from .progress import shown, title_of
 from .reader import MRCReader
 from .reading import File, arranged, can_map, checked_out, frames_asked, key_of, map_frames
 from .sinks import open_sink
@@ -82,6 +84,7 @@ def readMRC(  # noqa: N802
     *,
     out: Pixels | None = None,
     verify: bool | None = None,
+    progress: bool = False,
 ) -> tuple[Any, HeaderDict]:
     r"""Read an MRC or MRCZ file.
 
@@ -111,6 +114,8 @@ def readMRC(  # noqa: N802
         Array of the frames' shape and dtype to read into; it is what is returned.
     verify : bool, optional
         False: don't compare the checksums that a file may have.
+    progress : bool
+        Show a bar of what is read, in a terminal or a notebook.
 
     Returns
     -------
@@ -164,7 +169,10 @@ def readMRC(  # noqa: N802
             image = map_frames(reader, MRCfilename)[frames.start : frames.stop]
         else:
             target = None if out is None else checked_out(out, reader, frames, idx)
-            image = reader.read(frames, threads=threads_of(n_threads), out=target)
+            nbytes = len(frames) * math.prod(reader.shape[1:]) * reader.dtype.itemsize
+            with shown(progress, nbytes, title_of(MRCfilename)) as advance:
+                image = reader.read(frames, threads=threads_of(n_threads), out=target,
+                                    advance=advance)
         if out is not None:
             return out, header
         return arranged(image, idx, per_item, reader.record.items_are_volumes), header
@@ -193,6 +201,7 @@ def writeMRC(  # noqa: N802
     blocksize: int | None = None,
     fsync: bool = False,
     checksum: bool = False,
+    progress: bool = False,
 ) -> None:
     r"""Write an MRC file, or with a `compressor` an MRCZ file.
 
@@ -242,6 +251,8 @@ def writeMRC(  # noqa: N802
         programs ignore it.
     fsync : bool
         Whether to return only when the file is on the disk, not in a cache.
+    progress : bool
+        Show a bar of what is written, in a terminal or a notebook; not with `idx`.
 
     Raises
     ------
@@ -275,11 +286,12 @@ def writeMRC(  # noqa: N802
                             what="input_image" if dtype is None else "dtype")
     if dtype is None:
         _tell_cast(container.dtype)
-    sink = open_sink(MRCfilename, fsync=options.fsync)
-    writer = StackWriter(sink, mode, container.shape[1:], options, slices=container.slices,
-                         ispg=container.ispg)
-    with writer:
-        writer.append_container(container)
+    nz, ny, nx = container.shape
+    with shown(progress, nz * ny * mode.row_bytes(nx) or None, title_of(MRCfilename)) as advance:
+        sink = open_sink(MRCfilename, fsync=options.fsync)
+        with StackWriter(sink, mode, (ny, nx), options, slices=container.slices,
+                         ispg=container.ispg, advance=advance) as writer:
+            writer.append_container(container)
 
 
 def _tell_cast(dtype: np.dtype[Any]) -> None:

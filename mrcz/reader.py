@@ -19,12 +19,16 @@ from .frames import FrameTable
 from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .pixels import Pixels, memory_dtype
+from .progress import Advance
 from .sources import Source, open_source
 from .trailer import Trailer, find_trailer, hash_of
 
 __all__ = ["MRCReader"]
 
 logger = logging.getLogger("mrcz")
+
+_BATCH_BYTES = 32 << 20
+"""Bytes of pixels after which a bar moves."""
 
 
 class MRCReader:
@@ -198,6 +202,7 @@ class MRCReader:
         threads: int,
         rows: tuple[int, int] | None = None,
         out: Pixels | None = None,
+        advance: Advance | None = None,
     ) -> Pixels:
         """Return frames, or rows of them, as one array.
 
@@ -211,6 +216,8 @@ class MRCReader:
             First row and the one behind the last; None: all.
         out : (len(frames), rows, nx) array, optional
             Filled and returned.
+        advance : callable, optional
+            Told of every batch of frames how many bytes it has.
 
         Raises
         ------
@@ -225,7 +232,14 @@ class MRCReader:
         first, last = rows or (0, self.record.ny)
         if out is None:
             out = self.allocate((len(frames), last - first, *self.shape[2:]))
-        decoder.read(frames, out, threads, first_row=first)
+        step = len(frames)
+        if advance is not None:
+            step = max(1, _BATCH_BYTES // max(1, out[:1].nbytes))
+        for start in range(0, len(frames), max(1, step)):
+            part = out[start : start + step]
+            decoder.read(frames[start : start + step], part, threads, first_row=first)
+            if advance is not None:
+                advance(part.nbytes)
         return out
 
     def allocate(self, shape: tuple[int, ...]) -> Pixels:

@@ -15,6 +15,7 @@ from .header import HEADER_BYTES, VOLUME, HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
 from .pixels import Pixels, writable_mode
+from .progress import Advance
 from .sinks import Sink, open_sink
 from .trailer import make_trailer
 
@@ -49,6 +50,8 @@ class StackWriter:
         Number of the first frame that is written; those before are left out.
     total : int, optional
         NZ of the header, where it is not the number of frames that are written.
+    advance : callable, optional
+        Told how many bytes of pixels are written, piece by piece.
 
     Attributes
     ----------
@@ -69,8 +72,10 @@ class StackWriter:
         keep_partial: bool = False,
         first: int = 0,
         total: int | None = None,
+        advance: Advance | None = None,
     ) -> None:
         self._sink = sink
+        self._advance = advance
         self._first = first
         self._total = total
         self._options = options
@@ -193,6 +198,7 @@ class StackWriter:
             threads=self._options.threads,
             exact=self._options.exact,
             checksum=self._options.checksum,
+            advance=self._advance,
         )
 
     def flush(self) -> None:

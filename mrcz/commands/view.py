@@ -32,6 +32,10 @@ __all__ = ["add_parser", "run"]
 
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 MOST_THUMBNAILS = 25
+SMALLEST_PIXEL, LARGEST_PIXEL = 1e-4, 1e9
+"""Å; what lies beyond is no pixel of a microscope but garbage in a header."""
+MOST_STRETCHED = 20
+"""Ratio of pixel sizes up to which slices are drawn to scale."""
 
 EPILOG = """\
 examples:
@@ -118,10 +122,12 @@ def _is_volume(stack: Stack) -> bool:
 
 
 def _pixel(stack: Stack, args: argparse.Namespace) -> list[float]:
-    """Return the pixel size [z, y, x] in Å."""
+    """Return the pixel size [z, y, x] in Å; 0 where it is not known."""
     if args.pixelsize is not None:
-        return [args.pixelsize] * 3
-    return [abs(float(size)) for size in stack.header["pixelsize"]]
+        sizes = [args.pixelsize] * 3
+    else:
+        sizes = [abs(float(size)) for size in stack.header["pixelsize"]]
+    return [size if SMALLEST_PIXEL < size < LARGEST_PIXEL else 0.0 for size in sizes]
 
 
 def _image(stack: Stack, args: argparse.Namespace) -> tuple[Pixels, str]:
@@ -170,7 +176,9 @@ def _draw_slices(stack: Stack, name: str, args: argparse.Namespace) -> Drawing:
     nz, ny, nx = stack.shape
     z, y, x = nz // 2, ny // 2, nx // 2
     sizes = _pixel(stack, args)
-    scales = [size / sizes[2] for size in sizes] if min(sizes) > 0 else [1.0] * 3
+    scales = [1.0] * 3
+    if min(sizes) > 0 and max(sizes) < MOST_STRETCHED * min(sizes):
+        scales = [size / sizes[2] for size in sizes]
     xy = _stretched(np.asarray(stack[z]), scales[1], scales[2])
     xz = _stretched(np.asarray(stack[:, y : y + 1, :])[:, 0], scales[0], scales[2])
     yz = _stretched(np.asarray(stack[:, :, x]), scales[0], scales[1]).T

@@ -165,6 +165,19 @@ def test_odd_files_are_drawn_too(pixels, option):
     picture("odd.mrc", *option)
 
 
+@pytest.mark.parametrize("pixelsize", [[1e-30, 1e30, 1], [0, 1, 1], [-3, -2, 1], [1e5, 1, 1]])
+@pytest.mark.parametrize("option", [[], ["--fft"], ["--slices"]])
+def test_odd_pixel_sizes(pixelsize, option):
+    mrcz.writeMRC(np.random.default_rng(0).normal(size=(9, 8, 7)).astype("float32"), "odd.mrc",
+                  pixelsize=pixelsize)
+    picture("odd.mrc", *option)
+    for cella in (np.inf, np.nan):
+        with open("odd.mrc", "r+b") as file:
+            file.seek(40)
+            file.write(np.full(3, cella, "<f4").tobytes())
+        picture("odd.mrc", *option)
+
+
 def test_what_can_not_be_drawn(folder, capsys):
     mrcz.writeMRC(np.zeros((3, 8, 8), "int8"), "a.mrc")
     assert main(["view", "a.mrc", "-o", "a.mrc"]) == 2

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import os
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,7 +205,9 @@ def test_several_files_go_to_a_folder(folder, capsys):
 
 
 @pytest.mark.parametrize("arguments,code", [
+    (["movie.mrcz"], 2),
     (["movie.mrcz", "out.xyz"], 2),
+    (["movie.mrcz", "nowhere/"], 2),
     (["movie.mrcz", "movie.mrcz"], 2),
     (["movie.mrcz", "a.npy", "out.mrc"], 2),
     (["movie.mrcz", "out.mrc", "--slice", "a"], 2),
@@ -220,6 +223,17 @@ def test_what_makes_no_sense_is_one_line_and_no_file(folder, capsys, arguments, 
     assert convert(*arguments) == code
     assert "Traceback" not in capsys.readouterr().err
     assert os.listdir(folder) == ["movie.mrcz"]
+
+
+def test_update_saves_old_files_anew(folder, capsys):
+    old = Path(__file__).parent / "data" / "golden" / "0.4.1_list2d_raw.mrc"
+    data = old.read_bytes()
+    (folder / "old.mrc").write_bytes(data)
+    assert main(["convert", "--update", "old.mrc", "movie.mrcz"]) == 0
+    text = capsys.readouterr().out
+    assert "old.mrc: saved anew" in text and "movie.mrcz: not written by" in text
+    assert isinstance(mrcz.readMRC("old.mrc")[0], list)
+    assert (folder / "old.mrc.before-0.5.0").read_bytes() == data
 
 
 def test_nothing_is_replaced_unasked(folder, capsys):

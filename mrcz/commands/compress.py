@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ..codec import SHUFFLES
-from ..errors import MRCError
+from ..errors import MissingCodecError, MRCError
 from ..modes import BLOSC1_COMPRESSORS
 from ..reader import MRCReader
 from ..sources import is_url
-from .console import UsageError, print_json, say, size_text
+from .console import UsageError, complain, print_json, progress_bar, say, size_text
 from .copying import (
     check_restores,
     copy_frames,
@@ -41,6 +42,7 @@ from .original import KEY, Original, user_metadata
 __all__ = ["add_parser", "run"]
 
 SUFFIX = ".mrcz"
+SECONDS_TO_CONNECT = 20
 
 EPILOG = """\
 examples:
@@ -48,6 +50,7 @@ examples:
   mrcz compress raw/ -o archive/ --jobs 4      a tree of files
   mrcz compress --delete-original 'day1/*.mrc' removes each original that is proven safe
   mrcz compress -c lz4 --shuffle noshuffle a.mrc
+  mrcz compress /data --dask tcp://head:8786   on a cluster
 
 Every copy is read back and compared with the original, byte for byte, before it gets
 its name. Run the same command again after an interruption: what is done is skipped.
@@ -75,6 +78,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--checksum", action=argparse.BooleanOptionalAction, default=True,
                         help="add a checksum a frame, which readers compare and other programs "
                              "ignore (default: yes)")
+    parser.add_argument("--dask", metavar="ADDRESS",
+                        help="let the workers of a dask scheduler (tcp://host:8786) do it; they "
+                             "must see the files under the same paths")
     parser.add_argument("--verify", action=argparse.BooleanOptionalAction, default=True,
                         help="read back and compare each copy (default: yes)")
     return parser
@@ -109,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     if args.delete_original and not args.verify:
         raise UsageError("--delete-original needs --verify")
+    if args.dask is not None:
+        return run_on_cluster(args)
     return run_copies(args, compressed=False, rename=compressed_name, work=compress_file,
                       passes=1 + args.verify)
 
@@ -129,6 +137,23 @@ def run_copies(
     passes : int
         How often `work` goes through a file.
     """
+    pairs, skipped, failed = _plan(args, compressed, rename)
+    results: list[Result] = []
+    tell = _Teller(args, results)
+    for result in skipped:
+        tell(result)
+    failed += for_each_file(
+        partial(work, args=args), pairs, args=args, report=tell,
+        nbytes=passes * sum(size_of(file.path) for file, _ in pairs),
+    )
+    tell.sum_up()
+    return 1 if failed else 0
+
+
+def _plan(
+    args: argparse.Namespace, compressed: bool, rename: Any
+) -> tuple[list[tuple[InputFile, str]], list[Result], int]:
+    """Return files with their outputs, what is left out, and how many names were no good."""
     for name in args.files:
         if is_url(name):
             raise UsageError(f"{name}: only local files are {args.command}ed; see mrcz convert")
@@ -144,16 +169,56 @@ def run_copies(
                                   else "is compressed already"))
     pairs, clashes = output_paths(files, args.output, rename, args.command)
     failed += clashes
-    results: list[Result] = []
-    tell = _Teller(args, results)
+    return pairs, skipped, failed
+
+
+def run_on_cluster(args: argparse.Namespace) -> int:
+    """Let the workers of a dask cluster compress the files; they must see the same paths."""
+    from ..plugins.batch import FileResult, compress_one
+
+    pairs, skipped, failed = _plan(args, compressed=False, rename=compressed_name)
+    tell = _Teller(args, [])
     for result in skipped:
         tell(result)
-    failed += for_each_file(
-        partial(work, args=args), pairs, args=args, report=tell,
-        nbytes=passes * sum(size_of(file.path) for file, _ in pairs),
-    )
+    options = argparse.Namespace(**{name: getattr(args, name) for name in (
+        "compressor", "level", "shuffle", "checksum", "verify", "force", "delete_original")})
+    with connect(args.dask) as client, progress_bar(
+        sum(size_of(file.path) for file, _ in pairs), quiet=args.quiet, title=args.command
+    ) as bar, client.get_executor(pure=False) as workers:
+        futures = [workers.submit(compress_one, (os.path.abspath(file.path),
+                                                 os.path.abspath(output)),
+                                  options=options, threads=1) for file, output in pairs]
+        for future in as_completed(futures):
+            done: FileResult = future.result()
+            bar.update(done.before)
+            bar.clear()
+            if done.error is not None:
+                complain(args.command, done.error)
+                failed += 1
+                continue
+            tell(Result(done.path, done.output, done.before, done.after, done.seconds,
+                        skipped=done.skipped, verified=args.verify and not done.skipped,
+                        removed=args.delete_original and not done.skipped))
     tell.sum_up()
     return 1 if failed else 0
+
+
+def connect(address: str) -> Any:
+    """Return a client of a dask scheduler.
+
+    Raises
+    ------
+    MissingCodecError
+        If dask is not installed; an ImportError.
+    OSError
+        If nobody answers at the address.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MissingCodecError("--dask needs the package 'distributed': "
+                                "pip install mrcz[dask]") from error
+    return Client(address, timeout=SECONDS_TO_CONNECT)
 
 
 def _is_compressed(file: InputFile) -> bool | None:

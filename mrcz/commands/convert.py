@@ -23,12 +23,22 @@ from ..importers import LARGEST_TIFF_PIXEL, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import Pixels, writable_mode
+from ..resave import resave
 from ..sinks import InPlaceFile, open_sink
 from ..sources import FileSource, is_url
 from ..writer import StackWriter
 from .console import UsageError, say, size_text
 from .copying import require_absent, unfinished_file
-from .files import MRC_SUFFIXES, STREAM_SUFFIXES, Job, for_each_file, positive_int, size_of
+from .files import (
+    MRC_SUFFIXES,
+    STREAM_SUFFIXES,
+    InputFile,
+    Job,
+    find_files,
+    for_each_file,
+    positive_int,
+    size_of,
+)
 from .original import user_metadata
 from .transforms import Plan, parse_bin, parse_slice, transformed
 
@@ -68,8 +78,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Convert files, or parts of them, frame by frame.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("inputs", nargs="+", metavar="IN", help="what to read")
-    parser.add_argument("output", metavar="OUT", help="new file, or a folder for several")
+    parser.add_argument("paths", nargs="+", metavar="IN ... OUT",
+                        help="what to read, and the new file, or a folder for several")
     parser.add_argument("--slice", type=parse_slice, metavar="Z[,Y[,X]]",
                         default=(slice(None),) * 3,
                         help="part to take, as in Python: 0:10, 5, ::2, :,0:512,0:512")
@@ -90,6 +100,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help="Angstrom, where the file does not tell or is wrong")
     parser.add_argument("--item", metavar="NAME",
                         help="image number in a DM file, array in an .npz, series in a TIFF")
+    parser.add_argument("--update", action="store_true",
+                        help="there is no OUT: files of MRCZ below 0.5.0 are saved anew, so that "
+                             "they tell whether they hold a list, and kept beside")
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument("--jobs", type=positive_int, default=1, metavar="N",
                         help="files at a time")
@@ -100,6 +113,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    if args.update:
+        return _update(args)
     pairs = _pairs(args)
     if args.dtype is not None:
         try:
@@ -115,17 +130,35 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _update(args: argparse.Namespace) -> int:
+    """Save files of MRCZ below 0.5.0 anew."""
+    files, failed = find_files(args.paths, args.command)
+
+    def work(file: InputFile, job: Job) -> str:
+        done = resave(file.path)
+        job.advance(size_of(file.path))
+        kept = f", the old file is {done.backup}" if done.backup else ""
+        return f"{file.path}: {done.reason}{kept}"
+
+    failed += for_each_file(work, files, args=args,
+                            nbytes=sum(size_of(file.path) for file in files),
+                            report=(lambda text: None) if args.quiet else say)
+    return 1 if failed else 0
+
+
 def _pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
     """Return what to read and what to write."""
-    if not os.path.isdir(args.output):
-        if len(args.inputs) > 1:
-            raise UsageError(f"{args.output} is not a folder, and there are {len(args.inputs)} "
-                             f"files to convert")
-        if args.output.endswith(("/", os.sep)):
-            raise UsageError(f"there is no folder {args.output}")
-        pairs = [(args.inputs[0], args.output)]
+    *inputs, target = args.paths
+    if not inputs:
+        raise UsageError("there must be a file to read and one to write")
+    if os.path.isdir(target):
+        pairs = [(path, os.path.join(target, _stem(path) + ".mrcz")) for path in inputs]
+    elif target.endswith(("/", os.sep)):
+        raise UsageError(f"there is no folder {target}")
+    elif len(inputs) > 1:
+        raise UsageError(f"{target} is not a folder, and there are {len(inputs)} files to convert")
     else:
-        pairs = [(path, os.path.join(args.output, _stem(path) + ".mrcz")) for path in args.inputs]
+        pairs = [(inputs[0], target)]
     outputs = [os.path.abspath(output) for _, output in pairs]
     for path, output in pairs:
         if _format(output) not in (*MRC_SUFFIXES, *NUMPY, *TIFF):
@@ -241,7 +274,8 @@ def _write_mrc(
     threads: int,
     **options: Any,
 ) -> None:
-    mode, _ = writable_mode(_wanted_dtype(frames, plan, args), what=f"{args.inputs[0]}")
+    name = "the file" if frames.record is None else frames.record.path
+    mode, _ = writable_mode(_wanted_dtype(frames, plan, args), what=name)
     parsed = parse_write_options(n_threads=threads, **options)
     slices, ispg = _arrangement(frames, plan)
     writer = StackWriter(open_sink(path), mode, (plan.shape[1], plan.shape[2]), parsed,

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..parallel import threads_of
 
-__all__ = ["FileResult", "compress_many"]
+__all__ = ["FileResult", "compress_many", "compress_one"]
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def compress_many(
                                  delete_original=delete_original)
     _check(options)
     if client is not None:
-        return list(_on_cluster(partial(_compress, options=options, threads=1), pairs, client))
+        return list(_on_cluster(partial(compress_one, options=options, threads=1), pairs, client))
     count = min(threads_of(processes), len(pairs))
-    work = partial(_compress, options=options, threads=max(1, threads_of(None) // max(1, count)))
+    work = partial(compress_one, options=options, threads=max(1, threads_of(None) // max(1, count)))
     return list(map(work, pairs)) if count < 2 else _in_processes(work, pairs, count)
 
 
@@ -141,10 +141,25 @@ def _check(options: argparse.Namespace) -> None:
                         shuffle=options.shuffle, checksum=options.checksum)
 
 
-def _compress(
+def compress_one(
     pair: tuple[str, str], *, options: argparse.Namespace, threads: int
 ) -> FileResult:
-    """Compress one file, in whatever process."""
+    """Compress one file, in whatever process.
+
+    Parameters
+    ----------
+    pair : (str, str)
+        The file, and where its copy goes.
+    options : Namespace
+        What ``mrcz compress`` takes.
+    threads : int
+        How many take part.
+
+    Returns
+    -------
+    FileResult
+        With an ``error`` if it failed.
+    """
     from ..commands.compress import compress_file
     from ..commands.files import InputFile, Job
     from ..reader import MRCReader

@@ -79,7 +79,7 @@ def _die(pair, **options):
 
 
 def test_a_process_that_dies_is_told(movies, monkeypatch):
-    monkeypatch.setattr("mrcz.plugins.batch._compress", _die)
+    monkeypatch.setattr("mrcz.plugins.batch.compress_one", _die)
     results = mrcz.compress_many(movies[:2], processes=2)
     assert all(result.error is not None for result in results)
 

@@ -18,6 +18,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 default_role = "py:obj"  # numpydoc's convention for names in single backticks
+rst_prolog = ".. currentmodule:: mrcz\n"  # so that `Stack` is ours on every page
 html_theme = "furo"
 html_title = f"mrcz {release}"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

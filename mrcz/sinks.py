@@ -237,7 +237,8 @@ class FileObjectSink(Sink):
     def commit(self) -> None:
         """Leave the file object behind the last byte."""
         if self._file is not self._final:
-            _write_all(self._final, self._file.getbuffer())  # type: ignore[attr-defined]
+            with self._file.getbuffer() as view:  # type: ignore[attr-defined]
+                _write_all(self._final, view)
         else:
             self._file.seek(self._end)
 
@@ -260,9 +261,11 @@ class _StreamFile(FileObjectSink):
 
 def _write_all(file: IO[bytes], view: memoryview) -> None:
     """Write all of `view`: one call of an unbuffered file may take only a part."""
-    while view:
-        count = file.write(view)
-        view = view[len(view) if count is None else count :]
+    done = 0
+    while done < len(view):
+        with view[done:] as rest:
+            count = file.write(rest)
+            done += len(rest) if count is None else count
 
 
 def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) -> Sink:

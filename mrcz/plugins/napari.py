@@ -56,7 +56,7 @@ def _read_mrc(path: str) -> tuple[Any, dict[str, Any]]:
     stack = Stack(path)
     record = stack.header.record
     assert record is not None
-    data, is_colored = stack.to_dask(), stack.ndim == 4
+    data, is_colored = stack.to_dask(stack.chunks), stack.ndim == 4
     sizes = list(record.pixelsize)
     if len(stack) == 1:
         data, sizes = data[0], sizes[1:]

@@ -183,6 +183,8 @@ class FrameEncoder:
         with ExitStack() as stack:
             options = self._format.options
             if options is None:
+                if not self._exact and getattr(frames, "dtype", None) == self._format.dtype:
+                    threads = 1  # a copy alone: the file's lock lets one write at a time
                 run_ordered(self._spans(PIECE_BYTES), self._store, self._count, threads=threads)
             else:
                 step = _piece_bytes(options, self._format.dtype.itemsize)

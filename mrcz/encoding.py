@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from .statistics import Statistics, measure
 from .trailer import hash_of, hasher
 
 __all__ = ["EncodedFrames", "FrameEncoder", "FrameFormat", "encode_frames"]
+
+
+_PIECES_A_WRITE = 16
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,7 @@ class FrameEncoder:
         self._checksum = checksum
         self._advance = advance
         self._pool = BufferPool()
+        self._writing = threading.Lock()  # a file's own lock spins while it waits
         self._frames: Sequence[Pixels] = ()
         self._first = number
         self._number = number  # of frames[0] in the file
@@ -183,9 +188,10 @@ class FrameEncoder:
         with ExitStack() as stack:
             options = self._format.options
             if options is None:
-                if not self._exact and getattr(frames, "dtype", None) == self._format.dtype:
-                    threads = 1  # a copy alone: the file's lock lets one write at a time
-                run_ordered(self._spans(PIECE_BYTES), self._store, self._count, threads=threads)
+                step = PIECE_BYTES
+                if self._block(_Span(0, len(frames), 0, self._format.frame_bytes)) is not None:
+                    step *= _PIECES_A_WRITE  # nothing is converted: the fewer writes, the better
+                run_ordered(self._spans(step), self._store, self._count, threads=threads)
             else:
                 step = _piece_bytes(options, self._format.dtype.itemsize)
                 stack.enter_context(blosc_settings(options.blocksize))
@@ -211,13 +217,17 @@ class FrameEncoder:
         nbytes, statistics = self._format.frame_bytes, self._nothing
         block = self._block(span)
         if block is not None:
-            self._sink.write_at(self.end + span.first * nbytes, block.reshape(-1).view(np.uint8))
-            return _Piece(span, [], self._measured(span.first, block))
+            statistics += self._measured(span.first, block)
+            with self._writing:
+                self._sink.write_at(self.end + span.first * nbytes,
+                                    block.reshape(-1).view(np.uint8))
+            return _Piece(span, [], statistics)
         for frame in range(span.first, span.last):
             with ExitStack() as stack:
                 data, values = self._stored(stack, frame, span)
                 statistics += self._measured(frame, values)
-                self._sink.write_at(self.end + frame * nbytes + span.start, data)
+                with self._writing:
+                    self._sink.write_at(self.end + frame * nbytes + span.start, data)
         return _Piece(span, [], statistics)
 
     def _compress(self, span: _Span) -> _Piece:

@@ -34,7 +34,7 @@ from .trailer import hash_of, hasher
 __all__ = ["EncodedFrames", "FrameEncoder", "FrameFormat", "encode_frames"]
 
 
-_PIECES_A_WRITE = 16
+_PIECES_A_WRITE = 2
 
 
 @dataclass(frozen=True)

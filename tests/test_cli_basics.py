@@ -171,7 +171,9 @@ def test_ctrl_c_leaves_no_file_behind(tmp_path):
             writer.append(frame)
     process = subprocess.Popen([sys.executable, "-m", "mrcz", "compress", "-c", "zlib", "-l", "9",
                                 str(source), "--threads", "1"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               # A job in a shell's background inherits that it is ignored.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".*.mrcz-tmp")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -169,11 +169,12 @@ def test_ctrl_c_leaves_no_file_behind(tmp_path):
         frame = random.normal(size=(1024, 1024)).astype("float32")
         for _ in range(64):
             writer.append(frame)
-    process = subprocess.Popen([sys.executable, "-m", "mrcz", "compress", "-c", "zlib", "-l", "9",
+    # A job in a shell's background inherits that SIGINT is ignored; a terminal's does not.
+    program = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+               "from mrcz.cli import main; sys.exit(main(sys.argv[1:]))")
+    process = subprocess.Popen([sys.executable, "-c", program, "compress", "-c", "zlib", "-l", "9",
                                 str(source), "--threads", "1"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               # A job in a shell's background inherits that it is ignored.
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".*.mrcz-tmp")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -26,12 +27,13 @@ from .frames import FrameTable
 from .header import HEADER_BYTES, Record, amend, make_index
 from .parallel import blosc_settings, run_ordered, threads_of
 from .pixels import Pixels
+from .progress import Advance, shown, title_of
 from .reader import MRCReader
 from .sinks import AtomicFile
 from .sources import Source
 from .trailer import MAGIC, can_hash, hash_of, make_trailer, read_trailer, trailer_start
 
-__all__ = ["Finding", "RepairReport", "repair", "verify"]
+__all__ = ["Finding", "RepairReport", "check_file", "repair", "verify"]
 
 _SCAN_BYTES = 1 << 22
 _LEAST_LEFT = 1000
@@ -80,7 +82,11 @@ class RepairReport:
 
 
 def verify(
-    path: str | os.PathLike[str], deep: bool = True, *, n_threads: int | None = None
+    path: str | os.PathLike[str],
+    deep: bool = True,
+    *,
+    n_threads: int | None = None,
+    progress: bool = False,
 ) -> list[Finding]:
     """Check a file.
 
@@ -92,6 +98,8 @@ def verify(
         Decompress every frame, too; False: header, index and sizes alone.
     n_threads : int, optional
         Threads that decompress.
+    progress : bool
+        Show a bar of what is checked, in a terminal or a notebook.
 
     Returns
     -------
@@ -103,14 +111,38 @@ def verify(
     OSError
         If the file can't be read.
     """
+    return check_file(path, deep, threads_of(n_threads),
+                      lambda total: shown(progress and deep, total, title_of(path)))
+
+
+def check_file(
+    path: str | os.PathLike[str],
+    deep: bool,
+    threads: int,
+    watched: Callable[[int], AbstractContextManager[Advance | None]],
+) -> list[Finding]:
+    """Check a file as `verify` does, while somebody watches.
+
+    Parameters
+    ----------
+    path, deep, threads
+        As of `verify`.
+    watched : callable
+        Takes the stored bytes of all frames, decompressed; returns a context manager of
+        what is told those that are checked.
+    """
     try:
-        with MRCReader(path) as reader:
-            return list(_findings(reader, deep, threads_of(n_threads)))
+        with MRCReader(path) as reader, watched(
+            reader.record.nz * reader.record.frame_bytes
+        ) as advance:
+            return list(_findings(reader, deep, threads, advance))
     except MRCError as error:
         return [_finding_of(error)]
 
 
-def _findings(reader: MRCReader, deep: bool, threads: int) -> Iterator[Finding]:
+def _findings(
+    reader: MRCReader, deep: bool, threads: int, advance: Advance | None
+) -> Iterator[Finding]:
     record, source = reader.record, reader.source
     if record.fields["exttyp"].lower() == b"json" and reader.extended and not reader.metadata:
         yield Finding("the JSON metadata can't be read", offset=HEADER_BYTES)
@@ -127,7 +159,7 @@ def _findings(reader: MRCReader, deep: bool, threads: int) -> Iterator[Finding]:
                       f"{table.end - record.data_offset} bytes", offset=144)
     yield from _remainder_findings(source, record, table.end)
     if deep:
-        yield from _frame_findings(reader, table, threads)
+        yield from _frame_findings(reader, table, threads, advance)
 
 
 def _trailer_findings(source: Source, record: Record) -> Iterator[Finding]:
@@ -153,7 +185,9 @@ def _remainder_findings(source: Source, record: Record, end: int) -> Iterator[Fi
                       f"leaves them that was interrupted", offset=end)
 
 
-def _frame_findings(reader: MRCReader, table: FrameTable, threads: int) -> list[Finding]:
+def _frame_findings(
+    reader: MRCReader, table: FrameTable, threads: int, advance: Advance | None
+) -> list[Finding]:
     """Decompress every frame alone, so that one that is damaged hides no other."""
     trailer = reader.trailer
     checksums = None if trailer is None else trailer.checksums
@@ -167,8 +201,13 @@ def _frame_findings(reader: MRCReader, table: FrameTable, threads: int) -> list[
             return _finding_of(error, frame)
         return None
 
-    run_ordered(range(reader.record.nz), check, lambda item: found.append(item) if item else None,
-                threads=threads)
+    def note(finding: Finding | None) -> None:
+        if finding is not None:
+            found.append(finding)
+        if advance is not None:
+            advance(reader.record.frame_bytes)
+
+    run_ordered(range(reader.record.nz), check, note, threads=threads)
     return found
 
 

@@ -7,16 +7,14 @@ import html
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from .errors import MissingCodecError, MRCError
+from .headerdict import HeaderDict
 from .pictures import bin_to_fit, contrast_limits
 from .pixels import Pixels
-
-if TYPE_CHECKING:
-    from .stack import Stack
 
 __all__ = ["as_html", "encode_png", "plot", "preview"]
 
@@ -26,7 +24,32 @@ THUMBNAIL = 256
 _CELL = "text-align:left;padding:1px 12px 1px 0"
 
 
-def preview(stack: Stack, frame: int | None = None, size: int = 512) -> Pixels:
+class Frames(Protocol):
+    """What is shown: a `Stack`, of which no more is known here."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def header(self) -> HeaderDict: ...
+    @property
+    def meta(self) -> dict[str, Any]: ...
+    @property
+    def compressor(self) -> str | None: ...
+    @property
+    def slices(self) -> int: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: Any) -> Any: ...
+
+
+def preview(stack: Frames, frame: int | None = None, size: int = 512) -> Pixels:
     """Return a frame as an image of 256 greys; see `Stack.preview`."""
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"size must be a positive number of pixels, not {size!r}")
@@ -73,7 +96,7 @@ def encode_png(image: Pixels) -> bytes:
             + chunk(b"IEND", b""))
 
 
-def as_html(stack: Stack) -> str:
+def as_html(stack: Frames) -> str:
     """Return a table of facts with a thumbnail of the middle frame.
 
     Whatever is wrong with the pixels, the facts are shown.
@@ -89,7 +112,7 @@ def as_html(stack: Stack) -> str:
             f"<table>{rows}</table><figure style=\"margin:0\">{picture}</figure></div>")
 
 
-def _thumbnail(stack: Stack) -> str:
+def _thumbnail(stack: Frames) -> str:
     number = len(stack) // 2
     image = preview(stack, number, THUMBNAIL)
     # As in 3dmod and Chimera the first row is at the bottom.
@@ -100,7 +123,7 @@ def _thumbnail(stack: Stack) -> str:
             "</figcaption>")
 
 
-def _facts(stack: Stack) -> list[tuple[str, str]]:
+def _facts(stack: Frames) -> list[tuple[str, str]]:
     header = stack.header
     z, y, x = header["pixelsize"]
     size = f"{y:.4g} x {x:.4g}" + (f", slices {z:.4g}" if len(stack) > 1 else "")
@@ -122,7 +145,7 @@ def _facts(stack: Stack) -> list[tuple[str, str]]:
     return [(name, text if len(text) < 80 else text[:79] + "…") for name, text in facts]
 
 
-def _compression(stack: Stack) -> str:
+def _compression(stack: Frames) -> str:
     packed = stack.header["packedBytes"]
     if stack.compressor is None or packed <= 0:
         return stack.compressor or "none"
@@ -142,7 +165,7 @@ def _bytes_text(count: int) -> str:
     return f"{size:.4g} {units[-1]}"
 
 
-def plot(stack: Stack, frame: int | None = None, ax: Any = None, size: int = 1024) -> Any:
+def plot(stack: Frames, frame: int | None = None, ax: Any = None, size: int = 1024) -> Any:
     """Draw a frame with axes in Å or nm; see `Stack.plot`."""
     try:
         import matplotlib.pyplot as plt
@@ -162,7 +185,7 @@ def plot(stack: Stack, frame: int | None = None, ax: Any = None, size: int = 102
     return ax
 
 
-def _scale(stack: Stack, nx: int) -> tuple[float, float, str]:
+def _scale(stack: Frames, nx: int) -> tuple[float, float, str]:
     """Return the size of a pixel (y, x) in the unit for the axes, and that unit."""
     record = stack.header.record
     assert record is not None

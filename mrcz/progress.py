@@ -9,9 +9,9 @@ from typing import Any
 
 from .errors import MissingCodecError
 
-__all__ = ["Advance", "shown", "title_of"]
+__all__ = ["Advance", "make_bar", "scaled", "shown", "title_of"]
 
-Advance = Callable[[int], object]
+Advance = Callable[[float], object]
 """Told how many more bytes of pixels are done."""
 
 
@@ -36,13 +36,38 @@ def shown(wanted: bool, total: int | None, title: str) -> Iterator[Advance | Non
     if not wanted:
         yield None
         return
+    with make_bar(total, title) as bar:
+        yield bar.update
+
+
+def make_bar(total: int | None, title: str, **options: Any) -> Any:
+    """Return the bar, for terminals and notebooks alike.
+
+    Parameters
+    ----------
+    total : int or None
+        Bytes to come, where that is known.
+    title : str
+        What it is about.
+    **options
+        Of `tqdm.tqdm`: whether and where it is seen.
+
+    Raises
+    ------
+    MissingCodecError
+        Without the package tqdm; an ImportError.
+    """
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        raise MissingCodecError("progress=True needs the package 'tqdm': "
-                                "pip install tqdm") from error
-    with tqdm(total=total, desc=title, unit="B", unit_scale=True) as bar:
-        yield bar.update
+        raise MissingCodecError("progress needs the package 'tqdm': pip install tqdm") from error
+    return tqdm(total=total, desc=title, unit="B", unit_scale=True, **options)
+
+
+def scaled(advance: Advance, whole: int, parts: int) -> Advance:
+    """Return what moves a bar of `whole` bytes, told `parts` bytes in all."""
+    share = whole / max(1, parts)
+    return lambda nbytes: advance(nbytes * share)
 
 
 def title_of(file: Any) -> str:

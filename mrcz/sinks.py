@@ -153,7 +153,7 @@ class AtomicFile(_DescriptorSink):
         if self._temporary:
             self._rename()
             if self._fsync:
-                _fsync_folder(os.path.dirname(self._target) or ".")
+                fsync_folder(os.path.dirname(self._target) or ".")
         self._published_bytes = os.fstat(self.fd).st_size
 
     def commit(self) -> None:
@@ -325,7 +325,7 @@ def _keep_access(fd: int, old: os.stat_result) -> None:
         os.fchmod(fd, stat.S_IMODE(old.st_mode))
 
 
-def _fsync_folder(folder: str) -> None:
+def fsync_folder(folder: str) -> None:
     if os.name == "nt":
         return
     fd = os.open(folder, os.O_RDONLY)

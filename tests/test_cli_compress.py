@@ -11,8 +11,8 @@ import pytest
 
 import mrcz
 from mrcz.cli import main
-from mrcz.commands import copying
-from mrcz.commands.original import KEY, Original
+from mrcz.copies import copying
+from mrcz.copies.original import KEY, Original
 
 SAMPLE = files("mrcz") / "data" / "EMD-3001.map"
 DTYPES = ("int8", "int16", "uint16", "int32", "uint32", "float16", "float32", "complex64", "uint4")
@@ -161,7 +161,7 @@ def test_a_file_that_changes_meanwhile_stays(movie, monkeypatch, capsys):
         os.utime(movie)
 
     check = copying.check_restores
-    monkeypatch.setattr("mrcz.commands.compress.check_restores", touch)
+    monkeypatch.setattr("mrcz.copies.compressing.check_restores", touch)
     assert main(["compress", "--delete-original", str(movie)]) == 1
     assert "changed while it was read" in capsys.readouterr().err
     assert names(movie.parent) == ["movie.mrc"]

@@ -14,9 +14,9 @@ from hypothesis.extra.numpy import arrays
 
 import mrcz
 from mrcz.cli import main
-from mrcz.commands import slabs
 from mrcz.commands.transforms import keep_bits
 from mrcz.convert import describe_dm
+from mrcz.copies import slabs
 
 from .dm_writer import document, image_of
 from .dm_writer import write as write_dm

@@ -10,7 +10,8 @@ import pytest
 
 import mrcz
 from mrcz.cli import main
-from mrcz.commands import COMMANDS, slabs
+from mrcz.commands import COMMANDS
+from mrcz.copies import slabs
 
 MOVIE = np.random.default_rng(9).poisson(3, (9, 20, 30)).astype("int16")
 

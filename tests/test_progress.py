@@ -10,6 +10,7 @@ import pytest
 import tqdm.auto
 
 import mrcz
+from mrcz.cli import main
 from mrcz.convert import dm_to_mrcz
 
 from . import dm_writer as w
@@ -25,7 +26,8 @@ def bars(monkeypatch):
 
     class Bar(tqdm.auto.tqdm):
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs, file=io.StringIO(), mininterval=0)
+            kwargs["file"] = io.StringIO()
+            super().__init__(*args, **kwargs, mininterval=0)
             self.steps = []
             made.append(self)
 
@@ -114,3 +116,47 @@ def test_tqdm_is_named_where_it_is_missing(monkeypatch, tmp_path):
     with pytest.raises(ImportError, match="pip install tqdm"):
         mrcz.writeMRC(MOVIE, tmp_path / "a.mrc", progress=True)
     assert not (tmp_path / "a.mrc").exists()
+
+
+def test_verifying(tmp_path, bars):
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
+    assert mrcz.verify(tmp_path / "a.mrcz", progress=True) == []
+    assert bars[0].total == bars[0].n == MOVIE.nbytes
+    assert len(bars[0].steps) == len(MOVIE)
+
+
+def of_command(bars, *arguments):
+    """What the bar of a command was told, and how much it waited for."""
+    bars.clear()
+    main([*map(str, arguments)])
+    (bar,) = bars
+    return bar.steps, bar.total
+
+
+def test_verify_moves_with_the_bytes(tmp_path, bars):
+    for name in ("a.mrc", "a.mrcz"):
+        mrcz.writeMRC(MOVIE, tmp_path / name, compressor="zstd" if "z" in name else None)
+        steps, total = of_command(bars, "verify", tmp_path / name)
+        assert total == (tmp_path / name).stat().st_size == pytest.approx(sum(steps))
+        assert max(steps) < total / 10
+
+
+@pytest.mark.parametrize("arguments", [["-c", "zstd"], ["-c", "zstd", "--no-verify"], ["--force"]])
+def test_commands_end_at_their_total(tmp_path, bars, arguments):
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrc")
+    mrcz.writeMRC(MOVIE, tmp_path / "b.mrc")
+    (tmp_path / "broken.mrc").write_bytes(b"short")
+    for again in range(2):  # the second time there is nothing to do
+        steps, total = of_command(bars, "compress", tmp_path, *arguments)
+        assert sum(steps) == pytest.approx(total), again
+    steps, total = of_command(bars, "decompress", tmp_path, "--force")
+    assert sum(steps) == pytest.approx(total)
+    assert len(steps) > 2
+
+
+def test_the_bar_of_commands_is_silent_without_a_terminal(tmp_path, bars, capsys):
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrc")
+    for flag in ("--json", "--quiet"):
+        of_command(bars, "verify", flag, tmp_path / "a.mrc")
+        assert bars[0].disable
+    assert capsys.readouterr().err == ""

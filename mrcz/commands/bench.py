@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..codec import SHUFFLES, available_compressors
+from ..copies.copying import require_absent
 from ..errors import MissingCodecError
 from ..importers import open_frames
 from ..ioMRC import readMRC, writeMRC
@@ -18,7 +19,6 @@ from ..options import AUTO
 from ..parallel import threads_of
 from ..pixels import Pixels
 from .console import UsageError, print_json, print_table, progress_bar, say, size_text
-from .copying import require_absent
 from .files import positive_int
 from .view import FORMATS
 

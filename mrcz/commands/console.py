@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..progress import make_bar
+
 __all__ = ["UsageError", "complain", "plain", "print_json", "print_table", "progress_bar",
            "say", "size_text"]  # fmt: skip
 
@@ -89,7 +91,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         say("  ".join(cells).rstrip())
 
 
-def progress_bar(total: int, *, quiet: bool, title: str = "") -> Any:
+def progress_bar(total: int, *, quiet: bool, title: str) -> Any:
     """Return a bar of bytes, rate and time left; nothing is seen of it off a terminal.
 
     Parameters
@@ -101,7 +103,4 @@ def progress_bar(total: int, *, quiet: bool, title: str = "") -> Any:
     title : str
         What it is about.
     """
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc=title or None, disable=True if quiet else None, unit="B",
-                unit_scale=True, leave=False, file=sys.stderr)
+    return make_bar(total, title, disable=True if quiet else None, leave=False, file=sys.stderr)

@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..codec import SHUFFLES
+from ..copies.compressing import STREAM_SUFFIXES
+from ..copies.copying import require_absent, unfinished_file
+from ..copies.original import user_metadata
 from ..errors import MissingCodecError
 from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend
 from ..importers import LARGEST_TIFF_PIXEL, Frames, open_frames
@@ -28,10 +31,8 @@ from ..sinks import InPlaceFile, open_sink
 from ..sources import FileSource, is_url
 from ..writer import StackWriter
 from .console import UsageError, say, size_text
-from .copying import require_absent, unfinished_file
 from .files import (
     MRC_SUFFIXES,
-    STREAM_SUFFIXES,
     InputFile,
     Job,
     find_files,
@@ -39,7 +40,6 @@ from .files import (
     positive_int,
     size_of,
 )
-from .original import user_metadata
 from .transforms import Plan, parse_bin, parse_slice, transformed
 
 __all__ = ["add_parser", "run"]
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     def work(pair: tuple[str, str], job: Job) -> str:
         return convert_file(*pair, args, job)
 
-    failed = for_each_file(work, pairs, args=args, nbytes=sum(size_of(path) for path, _ in pairs),
+    failed = for_each_file(work, pairs, args=args, sizes=[size_of(path) for path, _ in pairs],
                            report=(lambda text: None) if args.quiet else say)
     return 1 if failed else 0
 
@@ -141,7 +141,7 @@ def _update(args: argparse.Namespace) -> int:
         return f"{file.path}: {done.reason}{kept}"
 
     failed += for_each_file(work, files, args=args,
-                            nbytes=sum(size_of(file.path) for file in files),
+                            sizes=[size_of(file.path) for file in files],
                             report=(lambda text: None) if args.quiet else say)
     return 1 if failed else 0
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ..copies.original import user_metadata
+from ..copies.slabs import slab_ranges
 from ..headerdict import HEADER_KEYS
 from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
 from .console import plain, print_json, progress_bar, say
 from .files import positive_int
-from .original import user_metadata
-from .slabs import slab_ranges
 
 __all__ = ["add_parser", "run"]
 

@@ -8,23 +8,22 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from ..copies.compressing import split_suffix
 from ..errors import MRCError
 from ..parallel import threads_of
 from ..sources import is_url
 from .console import complain, progress_bar
 
-__all__ = ["MRC_SUFFIXES", "STREAM_SUFFIXES", "InputFile", "Job", "add_file_arguments",
+__all__ = ["MRC_SUFFIXES", "InputFile", "Job", "add_file_arguments",
            "add_job_arguments",
-           "find_files", "for_each_file", "output_paths", "positive_int", "size_of",
-           "split_suffix"]  # fmt: skip
+           "find_files", "for_each_file", "output_paths", "positive_int", "size_of"]  # fmt: skip
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
 """What is taken from a folder; a file that is named itself may be called anything."""
-
-STREAM_SUFFIXES = (".gz", ".bz2", ".xz")
 
 FILE_ERRORS = (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError)
 """What makes a file fail, and lets the others go on."""
@@ -119,22 +118,10 @@ def _find(name: str) -> Iterator[InputFile]:
                 yield InputFile(path, os.path.basename(path))
 
 
-def split_suffix(name: str) -> tuple[str, str]:
-    """Return a name without its suffix, and that suffix; one of a stream is dropped.
-
-    Examples
-    --------
-    >>> split_suffix("emd_3197.map.gz")
-    ('emd_3197', '.map')
-    """
-    stem, suffix = os.path.splitext(name)
-    return os.path.splitext(stem) if suffix.lower() in STREAM_SUFFIXES else (stem, suffix)
-
-
 def output_paths(
     files: Iterable[InputFile], folder: str | None, rename: Callable[[str], str], command: str
-) -> tuple[list[tuple[InputFile, str]], int]:
-    """Return each file with the path that its output goes to, and how many have none.
+) -> tuple[list[tuple[str, str]], int]:
+    """Return the path of each file and that of its output, and how many have none.
 
     Parameters
     ----------
@@ -147,14 +134,14 @@ def output_paths(
     command : str
         For messages about files whose path another one has taken.
     """
-    pairs: dict[str, tuple[InputFile, str]] = {}
+    pairs: dict[str, tuple[str, str]] = {}
     clashes = 0
     for file in files:
         path = rename(file.path if folder is None else os.path.join(folder, file.relative))
-        first, _ = pairs.setdefault(os.path.abspath(path), (file, path))
-        if first is not file:
+        first, _ = pairs.setdefault(os.path.abspath(path), (file.path, path))
+        if first != file.path:
             clashes += 1
-            complain(command, f"{file.path}: left out, it would go to {path} as {first.path} does")
+            complain(command, f"{file.path}: left out, it would go to {path} as {first} does")
     return list(pairs.values()), clashes
 
 
@@ -165,32 +152,49 @@ class Job:
     ----------
     threads : int
         How many it may use.
+    size : int
+        Bytes that the bar counts for this file.
     """
 
-    def __init__(
-        self,
-        bar: Any,
-        stop: threading.Event,
-        lock: threading.Lock,
-        threads: int,
-        scale: float = 1.0,
-    ) -> None:
+    def __init__(self, watch: Watch, threads: int, size: int) -> None:
         self.threads = threads
-        self._bar = bar
-        self._stop = stop
-        self._lock = lock
-        self._scale = scale
+        self.size = size
+        self._watch = watch
+        self._left = float(size)
 
-    def of_file(self, size: int, nbytes: int) -> Job:
-        """Return this job for a file of `size` bytes whose work is counted in `nbytes` bytes."""
-        return Job(self._bar, self._stop, self._lock, self.threads, size / max(1, nbytes))
-
-    def advance(self, nbytes: int) -> None:
-        """Tell that `nbytes` bytes are done; stops here if the user interrupted."""
-        if self._stop.is_set():
+    def advance(self, nbytes: float) -> None:
+        """Tell that `nbytes` of the file's bytes are done; stops if the user interrupted."""
+        if self._watch.stop.is_set():
             raise KeyboardInterrupt
-        with self._lock:
-            self._bar.update(nbytes * self._scale)
+        nbytes = min(nbytes, self._left)
+        self._left -= nbytes
+        with self._watch.lock:
+            self._watch.bar.update(nbytes)
+
+    def finish(self) -> None:
+        """Tell that nothing is left to do, of a file that is skipped or broken too."""
+        with self._watch.lock:
+            self._watch.bar.update(self._left)
+        self._left = 0.0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the jobs of a command share.
+
+    Attributes
+    ----------
+    bar : tqdm
+        What is seen of them.
+    stop : threading.Event
+        Set by an interrupt.
+    lock : threading.Lock
+        Held while the bar moves.
+    """
+
+    bar: Any
+    stop: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def for_each_file(
@@ -198,7 +202,7 @@ def for_each_file(
     items: Sequence[Any],
     *,
     args: argparse.Namespace,
-    nbytes: int,
+    sizes: Sequence[int],
     report: Callable[[Any], None],
 ) -> int:
     """Do `work` on every item, whatever happens to the others, and `report` its result.
@@ -211,8 +215,8 @@ def for_each_file(
         One a file.
     args : Namespace
         ``command``, ``quiet``, ``debug``, ``jobs`` and ``threads`` are used.
-    nbytes : int
-        Bytes in all, for the bar.
+    sizes : sequence of int
+        Bytes of each item, for the bar.
     report : callable
         Takes a result; runs in the calling thread.
 
@@ -221,11 +225,12 @@ def for_each_file(
     int
         How many failed.
     """
-    stop, lock = threading.Event(), threading.Lock()
+    threads = max(1, threads_of(args.threads) // args.jobs)
     failed = 0
-    with progress_bar(nbytes, quiet=args.quiet, title=args.command) as bar:
-        job = Job(bar, stop, lock, max(1, threads_of(args.threads) // args.jobs))
-        for outcome in _outcomes(work, items, job, args.jobs, stop):
+    with progress_bar(sum(sizes), quiet=args.quiet, title=args.command) as bar:
+        watch = Watch(bar)
+        jobs = [Job(watch, threads, size) for size in sizes]
+        for outcome in _outcomes(work, items, jobs, args.jobs, watch.stop):
             try:
                 result = outcome()
             except FILE_ERRORS as error:
@@ -243,17 +248,25 @@ def for_each_file(
 def _outcomes(
     work: Callable[[Any, Job], Any],
     items: Sequence[Any],
-    job: Job,
-    jobs: int,
+    jobs: Sequence[Job],
+    at_once: int,
     stop: threading.Event,
 ) -> Iterator[Callable[[], Any]]:
     """Yield a callable for each item that returns its result or raises its error."""
-    if jobs == 1 or len(items) < 2:
-        for item in items:
-            yield lambda item=item: work(item, job)  # type: ignore[misc]
+
+    def finished(item: Any, job: Job) -> Any:
+        try:
+            return work(item, job)
+        finally:
+            job.finish()
+
+    if at_once == 1 or len(items) < 2:
+        for item, job in zip(items, jobs, strict=True):
+            yield partial(finished, item, job)
         return
-    with ThreadPoolExecutor(jobs, "mrcz-file") as pool:
-        futures: list[Future[Any]] = [pool.submit(work, item, job) for item in items]
+    with ThreadPoolExecutor(at_once, "mrcz-file") as pool:
+        futures: list[Future[Any]] = [pool.submit(finished, item, job)
+                                      for item, job in zip(items, jobs, strict=True)]
         try:
             for future in as_completed(futures):
                 yield future.result

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
-
-from ..codec import CHUNK_HEADER_BYTES, ChunkHeader, chunk_compressor, read_chunk_header
+from ..copies.chunks import describe_chunks
 from ..errors import MRCError
 from ..headerdict import HEADER_KEYS
 from ..reader import MRCReader
@@ -15,9 +13,6 @@ from .console import complain, describe, plain, print_json, print_table, say, si
 from .files import FILE_ERRORS, add_file_arguments, find_files, size_of
 
 __all__ = ["add_parser", "run"]
-
-MOST_CHUNKS = 256
-"""Chunk headers that are looked at, spread over the file."""
 
 LONGEST_VALUE = 300
 """Characters of a metadata value that are printed; --json has all."""
@@ -115,31 +110,6 @@ def _describe_storage(reader: MRCReader) -> dict[str, Any]:
     if record.compressor is not None:
         facts["chunks"] = describe_chunks(reader)
     return facts
-
-
-def describe_chunks(reader: MRCReader) -> dict[str, Any]:
-    """Return what the chunks of a compressed file say of themselves."""
-    numbers = np.unique(np.linspace(0, reader.record.nz - 1, MOST_CHUNKS).round().astype(int))
-    starts = [reader.table.span(int(number))[0] for number in numbers]
-    chunks = [read_chunk_header(reader.source.read(start, CHUNK_HEADER_BYTES)) for start in starts]
-    return {
-        "codec": sorted({_codec_of(chunk) for chunk in chunks}),
-        "filter": sorted({chunk.filter if chunk.is_blosc1 else "blosc2 pipeline"
-                          for chunk in chunks}),
-        "blocksize": sorted({chunk.blocksize for chunk in chunks}),
-        "typesize": sorted({chunk.typesize for chunk in chunks}),
-        "blosc": sorted({1 if chunk.is_blosc1 else 2 for chunk in chunks}),
-        "smallest": min(chunk.cbytes for chunk in chunks),
-        "largest": max(chunk.cbytes for chunk in chunks),
-    }
-
-
-def _codec_of(chunk: ChunkHeader) -> str:
-    if chunk.is_memcpy:
-        return "stored"
-    if not chunk.is_blosc1:
-        return "blosc2"
-    return chunk_compressor(chunk) or f"format {chunk.flags >> 5}"
 
 
 def print_page(page: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from ..copies.copying import require_absent
 from ..integrity import repair
 from .console import UsageError, print_json, say
-from .copying import require_absent
 
 __all__ = ["add_parser", "run"]
 

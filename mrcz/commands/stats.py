@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..copies.slabs import read_slabs
 from ..header import HEADER_BYTES, amend
 from ..parallel import run_ordered
 from ..pixels import Pixels
@@ -28,7 +29,6 @@ from .files import (
     positive_int,
     size_of,
 )
-from .slabs import read_slabs
 
 __all__ = ["add_parser", "run"]
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         return measure_file(file.path, args, job)
 
     failed += for_each_file(work, files, args=args, report=results.append,
-                            nbytes=sum(size_of(file.path) for file in files))
+                            sizes=[size_of(file.path) for file in files])
     if args.json:
         print_json([result.as_dict() for result in results])
     elif results:

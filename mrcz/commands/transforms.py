@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from ..copies.slabs import slab_ranges
 from ..importers import Frames
 from ..pixels import Pixels
-from .slabs import slab_ranges
 
 __all__ = ["Plan", "keep_bits", "parse_bin", "parse_slice", "transformed"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from ..integrity import verify
+from ..integrity import check_file
+from ..progress import scaled
 from .console import print_json, say
 from .files import (
     InputFile,
@@ -41,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
     pages: list[dict[str, Any]] = []
 
     def work(file: InputFile, job: Job) -> dict[str, Any]:
-        findings = verify(file.path, deep=not args.shallow, n_threads=job.threads)
-        job.advance(size_of(file.path))
+        findings = check_file(
+            file.path, not args.shallow, job.threads,
+            lambda total: nullcontext(scaled(job.advance, job.size, total)),
+        )
         return {"file": file.path, "findings": [{**asdict(finding), "text": str(finding)}
                                                 for finding in findings]}
 
@@ -56,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
             say(f"{page['file']}: {finding['text']}")
 
     failed += for_each_file(work, files, args=args, report=report,
-                            nbytes=sum(size_of(file.path) for file in files))
+                            sizes=[size_of(file.path) for file in files])
     if args.json:
         print_json(pages)
     return 1 if failed or any(page["findings"] for page in pages) else 0

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..copies.copying import require_absent
+from ..copies.slabs import slab_ranges
 from ..errors import FrameIndexError
 from ..header import VOLUME
 from ..parallel import threads_of
@@ -24,9 +26,7 @@ from ..pictures import (
 from ..pixels import Pixels
 from ..stack import Stack
 from .console import UsageError, progress_bar, say
-from .copying import require_absent
 from .files import positive_int
-from .slabs import slab_ranges
 
 __all__ = ["add_parser", "run"]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..copies.compressing import CompressOptions, compress_file, compressed_name, is_compressed
+from ..options import parse_write_options
 from ..parallel import threads_of
+from ..reader import MRCReader
 
 __all__ = ["FileResult", "compress_many", "compress_one"]
 
@@ -106,9 +107,9 @@ def compress_many(
     if delete_original and not verify:
         raise ValueError("delete_original=True needs verify=True")
     pairs = _pairs(paths, folder)
-    options = argparse.Namespace(compressor=compressor, level=clevel, shuffle=shuffle,
-                                 checksum=checksum, verify=verify, force=overwrite,
-                                 delete_original=delete_original)
+    options = CompressOptions(compressor=compressor, level=clevel, shuffle=shuffle,
+                              checksum=checksum, verify=verify, force=overwrite,
+                              delete_original=delete_original)
     _check(options)
     if client is not None:
         return list(_on_cluster(partial(compress_one, options=options, threads=1), pairs, client))
@@ -119,8 +120,6 @@ def compress_many(
 
 def _pairs(paths: Any, folder: Any) -> list[tuple[str, str]]:
     """Return absolute paths of the files and of their copies."""
-    from ..commands.compress import compressed_name
-
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     pairs: dict[str, str] = {}
@@ -133,16 +132,14 @@ def _pairs(paths: Any, folder: Any) -> list[tuple[str, str]]:
     return [(path, output) for output, path in pairs.items()]
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: CompressOptions) -> None:
     """Refuse here what every file would fail for."""
-    from ..options import parse_write_options
-
     parse_write_options(compressor=options.compressor, clevel=options.level,
                         shuffle=options.shuffle, checksum=options.checksum)
 
 
 def compress_one(
-    pair: tuple[str, str], *, options: argparse.Namespace, threads: int
+    pair: tuple[str, str], *, options: CompressOptions, threads: int
 ) -> FileResult:
     """Compress one file, in whatever process.
 
@@ -150,8 +147,8 @@ def compress_one(
     ----------
     pair : (str, str)
         The file, and where its copy goes.
-    options : Namespace
-        What ``mrcz compress`` takes.
+    options : CompressOptions
+        How.
     threads : int
         How many take part.
 
@@ -160,28 +157,20 @@ def compress_one(
     FileResult
         With an ``error`` if it failed.
     """
-    from ..commands.compress import compress_file
-    from ..commands.files import InputFile, Job
-    from ..reader import MRCReader
-
     path, output = pair
-    job = Job(_NoBar(), threading.Event(), threading.Lock(), threads)
     try:
         with MRCReader(path) as reader:
-            if reader.record.compressor is not None:
+            if is_compressed(reader):
                 size = reader.source.size
                 return FileResult(path, path, size, size, skipped="is compressed already")
-        done = compress_file((InputFile(path, os.path.basename(path)), output), job, args=options)
+        done = compress_file(path, output, options, threads=threads, advance=_unseen)
     except Exception as error:
         return FileResult(path, output, error=error)
     return FileResult(path, output, done.before, done.after, done.seconds, done.skipped)
 
 
-class _NoBar:
-    """Where nobody watches."""
-
-    def update(self, nbytes: int) -> None:
-        """Show nothing."""
+def _unseen(nbytes: float) -> None:
+    """Tell nobody, where nobody watches."""
 
 
 def _on_cluster(work: Any, pairs: Sequence[tuple[str, str]], client: Any) -> Iterator[FileResult]:

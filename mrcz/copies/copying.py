@@ -17,10 +17,10 @@ from ..header import IMAGE_STACK, VOLUME, VOLUME_STACK
 from ..importers import header_options
 from ..options import parse_write_options
 from ..pixels import writable_mode
+from ..progress import Advance
 from ..reader import MRCReader
-from ..sinks import open_sink
+from ..sinks import fsync_folder, open_sink
 from ..writer import StackWriter
-from .files import Job
 from .original import Original
 from .slabs import read_slabs
 
@@ -116,15 +116,17 @@ def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
     )  # fmt: skip
 
 
-def copy_frames(reader: MRCReader, writer: StackWriter, job: Job, *, threads: int) -> None:
-    """Write all frames of one file to another."""
+def copy_frames(
+    reader: MRCReader, writer: StackWriter, advance: Advance, *, threads: int
+) -> None:
+    """Write all frames of one file to another; `advance` is told their stored bytes."""
     with writer:
         for part, frames in read_slabs(reader, threads=threads):
             writer.append_slab(list(frames))
-            job.advance(len(part) * reader.record.frame_bytes)
+            advance(len(part) * reader.record.frame_bytes)
 
 
-def check_restores(path: str, reader: MRCReader, job: Job, *, threads: int) -> None:
+def check_restores(path: str, reader: MRCReader, advance: Advance, *, threads: int) -> None:
     """Check that a compressed file restores the file it was made from, byte for byte.
 
     Parameters
@@ -133,6 +135,10 @@ def check_restores(path: str, reader: MRCReader, job: Job, *, threads: int) -> N
         The compressed file.
     reader : MRCReader
         What it was made from.
+    advance : callable
+        Told the bytes of the original that are compared.
+    threads : int
+        How many decompress.
 
     Raises
     ------
@@ -151,7 +157,7 @@ def check_restores(path: str, reader: MRCReader, job: Job, *, threads: int) -> N
                     raise MRCError(f"{reader.record.path}: read back, the copy differs after byte "
                                    f"{position}; it is thrown away")
                 position += len(part)
-            job.advance(len(piece))
+            advance(len(piece))
     if position != source.size:
         raise MRCError(f"{reader.record.path}: read back, the copy has {position} bytes instead "
                        f"of {source.size}; it is thrown away")
@@ -174,6 +180,7 @@ def remove_original(path: str, copy: str) -> None:
         raise MRCError(f"{path}: compressed, but not removed: it is a symbolic link")
     if os.path.samefile(path, copy):
         raise MRCError(f"{path}: not removed: it is the copy itself")
+    fsync_folder(os.path.dirname(copy) or ".")  # or a power cut could leave neither name
     os.unlink(path)
 
 

@@ -35,6 +35,7 @@ from .ioMRC import (
     writeMRC,
     writeMRCHeader,
 )
+from .recycling import set_kept_memory
 from .selftest import test
 from .stack import Stack, open
 from .writer import StackWriter, create
@@ -77,6 +78,7 @@ __all__ = [
     "repair",
     "setDefaultThreads",
     "set_default_threads",
+    "set_kept_memory",
     "test",
     "verify",
     "writeMRC",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -158,6 +158,7 @@ class FrameEncoder:
         self._exact = exact
         self._checksum = checksum
         self._advance = advance
+        self._measured_apart = False
         self._pool = BufferPool()
         self._writing = threading.Lock()  # a file's own lock spins while it waits
         self._frames: Sequence[Pixels] = ()
@@ -188,10 +189,7 @@ class FrameEncoder:
         with ExitStack() as stack:
             options = self._format.options
             if options is None:
-                step = PIECE_BYTES
-                if self._block(_Span(0, len(frames), 0, self._format.frame_bytes)) is not None:
-                    step *= _PIECES_A_WRITE  # nothing is converted: the fewer writes, the better
-                run_ordered(self._spans(step), self._store, self._count, threads=threads)
+                run_ordered(self._plain_tasks(), _call, self._count, threads=threads)
             else:
                 step = _piece_bytes(options, self._format.dtype.itemsize)
                 stack.enter_context(blosc_settings(options.blocksize))
@@ -211,7 +209,27 @@ class FrameEncoder:
             for start, stop in zip(edges, [*edges[1:], nbytes], strict=True):
                 yield _Span(frame, frame + 1, start, stop)
 
+    def _plain_tasks(self) -> Iterator[Callable[[], _Piece]]:
+        """Yield tasks that write uncompressed frames, one of them at a time.
+
+        Where nothing has to be converted, the others have nothing to do but to measure the
+        first frame, if that is all that is measured.
+        """
+        whole = _Span(0, len(self._frames), 0, self._format.frame_bytes)
+        if self._block(whole) is None:
+            yield from (partial(self._store, span) for span in self._spans(PIECE_BYTES))
+            return
+        apart = not self._exact and self._number == 0 and len(self._frames) > 1
+        if apart:
+            self._measured_apart = True
+            yield self._measure_first
+        for span in self._spans(_PIECES_A_WRITE * PIECE_BYTES):
+            yield partial(self._store, span)
+
     # Work, in any thread.
+
+    def _measure_first(self) -> _Piece:
+        return _Piece(_Span(0, 0, 0, 0), [], measure(self._frames[0], with_rms=False))
 
     def _store(self, span: _Span) -> _Piece:
         nbytes, statistics = self._format.frame_bytes, self._nothing
@@ -269,7 +287,7 @@ class FrameEncoder:
         """Return what counts of the statistics of a frame, of part of it, or of several."""
         if self._exact:
             return measure(values, with_rms=True)
-        if self._number + frame == 0:
+        if self._number + frame == 0 and not self._measured_apart:
             return measure(values[0] if values.ndim == 3 else values, with_rms=False)
         return self._nothing
 
@@ -371,6 +389,10 @@ class FrameEncoder:
             self.checksums.append(digest.intdigest())
         self.end += joined.cbytes
         self.lengths.append(joined.cbytes)
+
+
+def _call(task: Callable[[], _Piece]) -> _Piece:
+    return task()
 
 
 @dataclass(frozen=True)

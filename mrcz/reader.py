@@ -20,6 +20,7 @@ from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .pixels import Pixels, memory_dtype
 from .progress import Advance
+from .recycling import empty
 from .sources import Source, open_source
 from .trailer import Trailer, find_trailer, hash_of
 
@@ -251,7 +252,7 @@ class MRCReader:
             If there is not enough memory.
         """
         try:
-            return np.empty(shape, self.dtype)
+            return empty(shape, self.dtype)
         except (MemoryError, ValueError) as error:
             raise MRCError(f"{self.record.path}: not enough memory for {shape} pixels of "
                            f"{self.dtype}; read a part with idx=, or use mrcz.open") from error

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any
 
+from .replacing import replace_file
 from .sources import is_url
 
 __all__ = ["AtomicFile", "FileObjectSink", "InPlaceFile", "Sink", "open_sink"]
@@ -169,7 +170,7 @@ class AtomicFile(_DescriptorSink):
 
     def _rename(self) -> None:
         with _naming(self.name):
-            os.replace(self._temporary, self._target)
+            replace_file(self._temporary, self._target)
         self._temporary = ""
 
     def abort(self) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import sinks
+from mrcz import replacing, sinks
 
 from .processes import run_script
 
@@ -387,3 +388,38 @@ def test_no_sink_outlives_its_write(path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Boom):
         mrcz.writeMRC(failing(Boom("x")), path, compressor="zstd")
     assert [sink.fd for sink in opened] == [-1, -1]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an open file can't be replaced on Windows")
+@pytest.mark.parametrize("threads_left", [True, False])
+def test_a_large_old_file_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads_left: bool
+) -> None:
+    path = tmp_path / "a.mrc"
+    with open(path, "wb") as file:
+        file.truncate(64 << 20)
+    inode = path.stat().st_ino
+    held: list[int] = []
+    opened = os.open
+    monkeypatch.setattr(replacing.os, "open", lambda *args: held.append(opened(*args)) or held[-1])
+    if not threads_left:
+        monkeypatch.setattr(replacing.threading.Thread, "start", _no_thread)
+    mrcz.writeMRC(np.ones((2, 8, 8), "f4"), path, n_threads=1)
+    assert path.stat().st_ino != inode
+    assert _closed_soon(held[-1], inode)
+    np.testing.assert_array_equal(mrcz.readMRC(path)[0], 1)
+
+
+def _no_thread(self: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def _closed_soon(fd: int, inode: int) -> bool:
+    for _ in range(500):
+        try:
+            if os.fstat(fd).st_ino != inode:
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False

@@ -14,22 +14,19 @@ import numpy as np
 
 from .buffers import PIECE_BYTES, BufferPool, address_of
 from .codec import (
-    CHUNK_HEADER_BYTES,
     MAX_CHUNK_BYTES,
     MAX_OVERHEAD,
-    ChunkHeader,
     CodecOptions,
     compress,
-    join_headers,
     read_chunk_header,
 )
 from .modes import Mode
 from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, cast_into, pack_nibbles
+from .placing import ChunkPlacer
 from .progress import Advance
 from .sinks import FileObjectSink, Sink
 from .statistics import Statistics, measure
-from .trailer import hash_of, hasher
 
 __all__ = ["EncodedFrames", "FrameEncoder", "FrameFormat", "encode_frames"]
 
@@ -94,7 +91,7 @@ class _Piece(NamedTuple):
     statistics: Statistics
 
 
-class FrameEncoder:
+class FrameEncoder(ChunkPlacer):
     """Writes frames one behind the other.
 
     Parameters
@@ -118,15 +115,6 @@ class FrameEncoder:
 
     Attributes
     ----------
-    end : int
-        Byte offset behind the last frame.
-    extent : int
-        Byte offset behind the last byte written, which pieces of a frame that did not fit
-        together may have left behind `end`.
-    lengths : list of int
-        Stored bytes of each frame.
-    checksums : list of int
-        Of each chunk, where they were asked for.
     statistics : Statistics
         So far.
     """
@@ -148,15 +136,11 @@ class FrameEncoder:
                 f"a frame of {frame_format.frame_bytes} bytes can't be compressed: blosc's chunks "
                 f"hold less than 2**31; write it uncompressed (compressor=None)"
             )
-        self.end = self.extent = offset
-        self.lengths: list[int] = []
-        self.checksums: list[int] = []
+        super().__init__(sink, offset, frame_format.frame_bytes, checksum=checksum)
         self.statistics = Statistics(squares=0.0 if exact else None)
-        self._sink = sink
         self._format = frame_format
         self._threads = threads
         self._exact = exact
-        self._checksum = checksum
         self._advance = advance
         self._measured_apart = False
         self._pool = BufferPool()
@@ -164,9 +148,6 @@ class FrameEncoder:
         self._frames: Sequence[Pixels] = ()
         self._first = number
         self._number = number  # of frames[0] in the file
-        self._headers: list[ChunkHeader] = []  # of the pieces of the frame under way
-        self._starts: list[Pixels] = []
-        self._payloads: list[memoryview] = []  # kept for the checksum alone
 
     def write(self, frames: Sequence[Pixels]) -> None:
         """Append frames.
@@ -335,60 +316,19 @@ class FrameEncoder:
         self._tell(piece.span.nbytes)
         if piece.span.stop - piece.span.start == self._format.frame_bytes:
             self.write_chunks(piece.chunks)
-        else:
-            self._write_piece(piece.span, piece.chunks[0])
-
-    def write_chunks(self, chunks: Sequence[bytes]) -> None:
-        """Append frames that are chunks already; nothing is added to the statistics."""
-        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        self._sink.write_at(self.end, data)
-        self.end += len(data)
-        self.lengths += map(len, chunks)
-        if self._checksum:
-            self.checksums += map(hash_of, chunks)
+            return
+        self.write_piece(piece.span.start, piece.chunks[0])
+        if piece.span.stop == self._format.frame_bytes and not self.join_pieces():
+            # Some pieces compress, some don't: blosc has to see the frame as a whole.
+            frame = piece.span.first
+            whole = _Span(frame, frame + 1, 0, self._format.frame_bytes)
+            self.write_chunks(self._compress(whole).chunks)
 
     def write_encoded(self, encoded: EncodedFrames) -> None:
         """Append frames that `encode_frames` has encoded."""
         self.statistics += encoded.statistics
         self.write_chunks(encoded.chunks)
         self._tell(len(encoded.chunks) * self._format.frame_bytes)
-
-    def _write_piece(self, span: _Span, chunk: bytes) -> None:
-        """Write a piece's blocks; its frame's header and table follow with the last one."""
-        header = read_chunk_header(chunk)
-        if span.start == 0:
-            self._headers, self._starts, self._payloads = [], [], []
-        whole = header._replace(nbytes=self._format.frame_bytes)
-        position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
-        payload = memoryview(chunk)[header.prefix_bytes :]
-        self._sink.write_at(self.end + position, payload)
-        self.extent = max(self.extent, self.end + position + len(payload))
-        if self._checksum:
-            self._payloads.append(payload)
-        if not header.is_memcpy:
-            starts = np.frombuffer(chunk, "<i4", header.block_count, CHUNK_HEADER_BYTES)
-            self._starts.append(starts + (position - header.prefix_bytes))
-        self._headers.append(header)
-        if span.stop == self._format.frame_bytes:
-            self._finish_frame(span.first)
-
-    def _finish_frame(self, frame: int) -> None:
-        joined = join_headers(self._headers)
-        if joined is None or joined.cbytes > self._format.frame_bytes + MAX_OVERHEAD:
-            # Some pieces compress, some don't: blosc has to see the frame as a whole.
-            span = _Span(frame, frame + 1, 0, self._format.frame_bytes)
-            self.write_chunks(self._compress(span).chunks)
-            return
-        table = b"".join(starts.astype("<i4").tobytes() for starts in self._starts)
-        prefix = joined.pack() + table
-        self._sink.write_at(self.end, prefix)
-        if self._checksum:
-            digest = hasher(prefix)
-            for payload in self._payloads:
-                digest.update(payload)
-            self.checksums.append(digest.intdigest())
-        self.end += joined.cbytes
-        self.lengths.append(joined.cbytes)
 
 
 def _call(task: Callable[[], _Piece]) -> _Piece:

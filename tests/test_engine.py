@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import buffers, codec, decoding, encoding, parallel, sinks
+from mrcz import buffers, codec, decoding, encoding, parallel, placing, sinks
 
 
 def chunk_of(
@@ -292,7 +292,7 @@ def test_nothing_is_left_of_pieces_that_did_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 14)
-    monkeypatch.setattr(encoding, "join_headers", lambda headers: None)
+    monkeypatch.setattr(placing, "join_headers", lambda headers: None)
     encoding._piece_bytes.cache_clear()
     stack = np.random.default_rng(0).poisson(2, (2, 200, 200)).astype("int16")
     path = tmp_path / "a.mrcz"

@@ -22,6 +22,8 @@ from .errors import MRCFormatError, MRCTruncatedError
 from .modes import (
     COMPRESSOR_ENUM,
     COMPRESSOR_FACTOR,
+    MODES,
+    PACKED_BYTES,
     REVERSE_COMPRESSOR_ENUM,
     UNSIGNED_BYTES,
     Mode,
@@ -68,6 +70,7 @@ _ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c
 """Fields that python-mrcz < 0.6 wrote little-endian in its big-endian files too."""
 _IMOD_STAMP = 1146047817  # bytes "IMOD"
 _IMOD_SIGNED_BYTES = 1
+_IMOD_PACKED_BYTES = 16
 _LABEL = re.compile(r"MRCZ\s*(\d+)\.(\d+)")
 _LIST_LABEL = "MRCZ list, slices="
 _LIST_LABEL_PATTERN = re.compile(re.escape(_LIST_LABEL) + r"(\d+)")
@@ -184,13 +187,13 @@ class Record:
             return None
         if self.fields["ispg"] == VOLUME:
             return 0
-        if self.version < (1, 0) or self.compressor is not None or self.nz > 1:
+        if self.version < (1, 0) or self.compressor is not None:
             return max(0, int(self.fields["mz"]))
         return self._list_label or 0
 
     @property
     def _list_label(self) -> int | None:
-        """Slices as the second label has them: a list of one image and an image look alike."""
+        """Slices as the second label has them: MRC2014 has image stacks, but no lists."""
         for label in self.labels[1:]:
             if found := _LIST_LABEL_PATTERN.match(label):
                 return int(found[1])
@@ -249,8 +252,11 @@ def parse(
         other = _unpack(data, _other(byteorder))
         fields.update((name, other[name]) for name in _ALWAYS_LITTLE_ENDIAN)
     mode, compressor = _decode_mode(fields["mode"], modes, path)
-    if mode.number == 0 and mode.memory == "i1" and _has_unsigned_bytes(fields):
-        mode = UNSIGNED_BYTES
+    nx = fields["nx"]
+    if mode.number == 0 and mode.memory == "i1":
+        mode = _mode_of_bytes(fields)
+        if mode.packed:
+            nx *= 2
     for offset, name in enumerate(("nx", "ny", "nz")):
         if fields[name] < 1:
             raise MRCFormatError(f"{name.upper()} is not positive", path=path, offset=4 * offset,
@@ -259,7 +265,7 @@ def parse(
         raise MRCFormatError("NSYMBT is negative", path=path, offset=92, expected=">= 0",
                              found=fields["nsymbt"])
     return Record(fields, byteorder, mode, compressor,
-                  fields["nx"], fields["ny"], fields["nz"], path)
+                  nx, fields["ny"], fields["nz"], path)
 
 
 def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:
@@ -311,7 +317,7 @@ def _find_byteorder(data: bytes, default: str, modes: Mapping[int, Mode]) -> tup
     def likely_sizes(order: str) -> bool:
         return all(0 < _int(data, offset, order) < 1 << 20 for offset in (0, 4, 8))
 
-    if known_mode(first) and (stamped or likely_sizes(first) or not likely_sizes(second)):
+    if known_mode(first) and (likely_sizes(first) or not likely_sizes(second)):
         return first, False
     if known_mode(second):
         return (second, False) if likely_sizes(second) else (first, True)
@@ -333,10 +339,12 @@ def _decode_mode(number: int, modes: Mapping[int, Mode], path: str) -> tuple[Mod
     return modes[pixel_mode], COMPRESSOR_ENUM[compressor]
 
 
-def _has_unsigned_bytes(fields: Mapping[str, Any]) -> bool:
-    return (
-        fields["imod_stamp"] == _IMOD_STAMP and not fields["imod_flags"] & _IMOD_SIGNED_BYTES
-    )
+def _mode_of_bytes(fields: Mapping[str, Any]) -> Mode:
+    """Return what mode 0 holds: IMOD's flags tell, where its stamp makes them valid."""
+    flags = fields["imod_flags"]
+    if fields["imod_stamp"] != _IMOD_STAMP or flags & _IMOD_SIGNED_BYTES:
+        return MODES[0]
+    return PACKED_BYTES if flags & _IMOD_PACKED_BYTES else UNSIGNED_BYTES
 
 
 def index_step(nz: int) -> int:

@@ -93,6 +93,9 @@ MODES: dict[int, Mode] = {
 UNSIGNED_BYTES = Mode(0, "u1", "u1", writable=False)
 """Mode 0 in a file whose IMOD flags say that its bytes are unsigned."""
 
+PACKED_BYTES = Mode(0, "u1", "u1", packed=True, writable=False)
+"""Mode 0 in a file whose IMOD flags say that a byte is two pixels; NX counts the bytes."""
+
 EMAN2_ENUM: dict[int, str] = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4"}
 """EMAN2's own numbering of pixel types, accepted on reading."""
 

@@ -21,7 +21,7 @@ from ..copies.compressing import STREAM_SUFFIXES
 from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
 from ..errors import MissingCodecError
-from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend
+from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend, parse
 from ..importers import LARGEST_TIFF_PIXEL, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
@@ -326,11 +326,21 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
     if keep_group and plan.ranges == tuple(range(size) for size in (record.nz, record.ny,
                                                                     record.nx)):
         changes["ispg"] = fields["ispg"]
+        if fields["ispg"] >= VOLUME_STACK:
+            changes.update(_volumes(parse(new, path=path), fields["mz"]))
     file = InPlaceFile(path)
     try:
         file.write_at(0, amend(new, "<", **changes))
     finally:
         file.commit()
+
+
+def _volumes(written: Record, slices: int) -> dict[str, Any]:
+    """Return the changes that make a volume of a stack of volumes again: MZ and its cell."""
+    if written.compressor is not None or slices < 1 or written.nz % slices:
+        return {}
+    z, _, _ = written.pixelsize
+    return {"mz": slices, "cella": (*written.fields["cella"][:2], z * slices)}
 
 
 def _labels(head: bytes) -> list[bytes]:

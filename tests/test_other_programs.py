@@ -1,0 +1,111 @@
+"""Files as IMOD, SerialEM, RELION, CCP4 and older programs write them, beyond the plain modes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mrcz
+from mrcz import cli
+
+from . import builders
+from .builders import BIG, IMOD_STAMP, LITTLE, fields_of, header, mrc, ramp
+from .checks import assert_identical, read
+
+PACKED_FLAG = 16
+"""IMOD: "Bytes have two 4-bit values, the first one in the low 4 bits"; NX counts the bytes."""
+
+
+def packed_bytes(image: np.ndarray, flags: int = PACKED_FLAG) -> bytes:
+    nz, ny, nx = image.shape
+    record = header((nz, ny, nx // 2), 0, imod_stamp=IMOD_STAMP, imod_flags=flags,
+                    cella=(nx // 2 * 1.5, ny * 1.5, nz * 1.5))
+    return bytes(record) + builders.pack_uint4(image)
+
+
+def test_imods_packed_bytes_are_two_pixels_each():
+    image = (ramp((3, 5, 8), "u1") % 16).astype("u1")
+    found, head = read(packed_bytes(image))
+    assert_identical(found, image)
+    assert list(head["dimensions"]) == [3, 5, 8]
+    assert np.allclose(head["pixelsize"], 1.5)  # IMOD doubles MX and the cell together
+
+
+def test_imods_packed_bytes_everywhere(tmp_path):
+    image = (ramp((3, 5, 8), "u1") % 16).astype("u1")
+    path = tmp_path / "a.mrc"
+    path.write_bytes(packed_bytes(image))
+    with mrcz.open(path) as stack:
+        assert_identical(stack[1, 2:4, 1:7:2], image[1, 2:4, 1:7:2])
+    assert_identical(mrcz.readMRC(path, idx=2)[0], image[2])
+    assert cli.main(["compress", "-q", str(path)]) == 0
+    assert_identical(mrcz.readMRC(tmp_path / "a.mrcz")[0], image)
+    original = path.read_bytes()
+    assert cli.main(["decompress", "-q", "--force", str(tmp_path / "a.mrcz")]) == 0
+    assert path.read_bytes() == original
+
+
+@pytest.mark.parametrize("flags", [PACKED_FLAG | builders.IMOD_SIGNED_BYTES, PACKED_FLAG])
+def test_imods_packed_bytes_need_the_stamp_and_no_sign(flags):
+    image = ramp((2, 3, 4), "i1")
+    stamp = IMOD_STAMP if flags & builders.IMOD_SIGNED_BYTES else 5
+    assert_identical(read(mrc(image, imod_stamp=stamp, imod_flags=flags))[0], image)
+
+
+@pytest.mark.parametrize("mode,dtype", builders.MODES.items())
+@pytest.mark.parametrize("order,stamp", [("<", BIG), (">", LITTLE), ("<", b"\0" * 4),
+                                         (">", b"\0" * 4), ("<", b"\xff\0\x12\x34")])
+def test_a_wrong_machine_stamp(mode, dtype, order, stamp):
+    """Also in mode 0, which is the same in both orders: the dimensions tell."""
+    image = ramp((3, 4, 6), dtype)
+    assert_identical(read(mrc(image, order=order, mode=mode, stamp=stamp))[0], image)
+
+
+# ---- what `mrcz convert` and `compress` make of stacks and maps of other programs
+
+OTHERS = {
+    "RELION's stack": ((3, 4, 6), {"ispg": 0, "m": (6, 4, 1), "cella": (9.0, 6.0, 1.5)}),
+    "a crystal's map": ((3, 4, 6), {"ispg": 19, "cella": (9.0, 6.0, 4.5)}),
+    "a stack of volumes": ((6, 4, 6), {"ispg": 401, "m": (6, 4, 3), "cella": (9.0, 6.0, 4.5)}),
+    "one image": ((1, 4, 6), {"ispg": 0, "cella": (9.0, 6.0, 1.5)}),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("command", ["convert", "convert-raw", "compress"])
+def test_arrays_stay_arrays(name, command, tmp_path):
+    shape, fields = OTHERS[name]
+    image = ramp(shape, "f4")
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(image, **fields))
+    before, _ = mrcz.readMRC(path)
+    copy = tmp_path / ("b.mrc" if command == "convert-raw" else "a.mrcz")
+    arguments = ["compress", str(path)] if command == "compress" else ["convert", str(path),
+                                                                       str(copy)]
+    assert cli.main([arguments[0], "-q", *arguments[1:]]) == 0
+    after, head = mrcz.readMRC(copy)
+    assert isinstance(after, np.ndarray)
+    assert_identical(after, before)
+    assert np.allclose(head["pixelsize"], 1.5)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_uncompressed_copies_keep_what_a_section_is(name, tmp_path):
+    shape, fields = OTHERS[name]
+    path, copy = tmp_path / "a.mrc", tmp_path / "b.mrc"
+    path.write_bytes(mrc(ramp(shape, "f4"), **fields))
+    assert cli.main(["convert", "-q", str(path), str(copy)]) == 0
+    old, new = fields_of(path.read_bytes()), fields_of(copy.read_bytes())
+    assert [new[key] for key in ("ispg", "m", "cella")] == [old[key] for key in
+                                                            ("ispg", "m", "cella")]
+
+
+def test_lists_are_told_by_their_label_alone_when_uncompressed(tmp_path):
+    """MRC2014 has stacks, but no lists: our array, made a stack by another program, is none."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(ramp((3, 4, 6), "f4"), path)
+    data = bytearray(path.read_bytes())
+    data[88:92], data[36:40] = bytes(4), (1).to_bytes(4, "little")
+    assert isinstance(read(bytes(data))[0], np.ndarray)
+    mrcz.writeMRC(list(ramp((3, 4, 6), "f4")), path)
+    assert isinstance(mrcz.readMRC(path)[0], list)

@@ -18,7 +18,7 @@ from mrcz.commands.transforms import keep_bits
 from mrcz.convert import describe_dm
 from mrcz.copies import slabs
 
-from .dm_writer import document, image_of
+from .dm_writer import Leaf, document, image, image_of
 from .dm_writer import write as write_dm
 
 SAMPLE = files("mrcz") / "data" / "EMD-3001.map"
@@ -243,3 +243,32 @@ def test_nothing_is_replaced_unasked(folder, capsys):
     assert (folder / "out.mrc").read_text() == "mine"
     assert convert("movie.mrcz", "out.mrc", "--force") == 0
     np.testing.assert_array_equal(mrcz.readMRC("out.mrc")[0], MOVIE)
+
+
+@pytest.fixture
+def colours():
+    return np.random.default_rng(8).integers(0, 256, (4, 6, 7, 3), "uint8")
+
+
+def test_colours_of_mrc(folder, colours, capsys):
+    mrcz.writeMRC(colours[..., 0].astype("int8"), "rgb.mrc", pixelsize=2.0)
+    head = bytearray(Path("rgb.mrc").read_bytes()[:1024])
+    head[12:16] = (16).to_bytes(4, "little")
+    Path("rgb.mrc").write_bytes(head + colours.tobytes())
+    assert main(["convert", "rgb.mrc", "red.mrc"]) == 1
+    assert "--channel" in capsys.readouterr().err
+    assert main(["compress", "rgb.mrc"]) == 1
+    assert "--channel" in capsys.readouterr().err
+    assert not Path("red.mrc").exists()
+    assert main(["convert", "rgb.mrc", "green.mrcz", "--channel", "green", "--slice", "1:3"]) == 0
+    image, header = mrcz.readMRC("green.mrcz")
+    np.testing.assert_array_equal(image, colours[1:3, ..., 1])
+    assert header["pixelsize"] == pytest.approx([2.0] * 3)
+
+
+def test_colours_of_dm(folder, colours):
+    stored = np.concatenate([colours[..., ::-1], np.full((4, 6, 7, 1), 255, "uint8")], axis=-1)
+    leaf = Leaf((20, 3, stored.nbytes // 4), stored.tobytes())
+    write_dm("rgb.dm4", document(image(23, stored.shape[:-1], leaf)))
+    assert main(["convert", "rgb.dm4", "blue.mrc", "--channel", "blue"]) == 0
+    np.testing.assert_array_equal(mrcz.readMRC("blue.mrc")[0], colours[:, ::-1, :, 2])

@@ -22,7 +22,7 @@ from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
 from ..errors import MissingCodecError
 from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend, parse
-from ..importers import LARGEST_TIFF_PIXEL, Frames, open_frames
+from ..importers import CHANNELS, LARGEST_TIFF_PIXEL, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import Pixels, writable_mode
@@ -100,6 +100,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help="Angstrom, where the file does not tell or is wrong")
     parser.add_argument("--item", metavar="NAME",
                         help="image number in a DM file, array in an .npz, series in a TIFF")
+    parser.add_argument("--channel", choices=CHANNELS, metavar="NAME",
+                        help="what to take of colour images: %(choices)s")
     parser.add_argument("--update", action="store_true",
                         help="there is no OUT: files of MRCZ below 0.5.0 are saved anew, so that "
                              "they tell whether they hold a list, and kept beside")
@@ -187,7 +189,8 @@ def convert_file(path: str, output: str, args: argparse.Namespace, job: Job) -> 
     """Convert one file; return what to say of it."""
     require_absent(output, args.force)
     status = None if is_url(path) else os.stat(path)
-    with open_frames(path, threads=job.threads, item=args.item) as frames:
+    with open_frames(path, threads=job.threads, item=args.item,
+                     channel=args.channel) as frames:
         plan = Plan.of(frames, args.slice, args.bin, args.dtype, args.keep_bits)
         share = size_of(path) / plan.shape[0]
 
@@ -253,6 +256,8 @@ def _history(frames: Frames, plan: Plan, args: argparse.Namespace) -> dict[str, 
     """Return what is done to the pixels, empty where nothing is."""
     whole = tuple(range(size) for size in frames.shape)
     done: dict[str, Any] = {}
+    if frames.channel is not None:
+        done["channel"] = frames.channel
     if plan.ranges != whole:
         done["slice"] = [[part.start, part.stop, part.step] for part in plan.ranges]
     if plan.bins != (1, 1, 1):

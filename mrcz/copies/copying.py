@@ -104,7 +104,8 @@ def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
     """
     record = reader.record
     if record.mode.channels > 1:
-        raise TypeError(f"{record.path}: RGB images can't be compressed: MRCZ has no mode for them")
+        raise TypeError(f"{record.path}: RGB images can't be compressed: MRCZ has no mode for "
+                        f"them; mrcz convert --channel takes one of their colours")
     mode, _ = writable_mode("uint4" if record.mode.packed else reader.dtype)
     parsed = parse_write_options(**{**header_options(record), **options})
     slices, ispg = reader.slices(), record.fields["ispg"]

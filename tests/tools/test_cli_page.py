@@ -38,6 +38,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("movie.mrc", "raw/one.mrc", "raw/two.mrcs"):
         mrcz.writeMRC(movie, name, pixelsize=1.06)
     tifffile.imwrite("movie.tif", movie.astype("uint8"), compression="lzw")
+    tifffile.imwrite("photo.tif", np.zeros((20, 30, 3), "uint8"), photometric="rgb")
     (tmp_path / "map.map").write_bytes((files("mrcz") / "data" / "EMD-3001.map").read_bytes())
 
 

@@ -59,10 +59,35 @@ def test_72_dpi_is_no_pixel_size():
     assert not mrcz.readMRC("a.mrc")[1]["pixelsize"].any()
 
 
-def test_colour_is_refused(capsys):
-    tifffile.imwrite("rgb.tif", np.zeros((8, 9, 3), "uint8"), photometric="rgb")
+@pytest.mark.parametrize("shape", [(8, 9), (5, 8, 9)])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_colours_become_one_channel(shape, planes, compression, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")
+    stored = pixels if planes == "contig" else np.moveaxis(pixels, -1, -3)
+    tifffile.imwrite("rgb.tif", stored, photometric="rgb", planarconfig=planes,
+                     compression=compression)
     assert convert("rgb.tif", "rgb.mrc") == 1
-    assert "colour" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "colours" in error and "--channel" in error and error.count("\n") == 1
+    for number, name in enumerate(("red", "green", "blue")):
+        assert convert("rgb.tif", f"{name}.mrcz", "--channel", name) == 0
+        np.testing.assert_array_equal(mrcz.readMRC(f"{name}.mrcz")[0], pixels[..., number])
+    assert convert("rgb.tif", "grey.mrc", "--channel", "grey") == 0
+    grey, header = mrcz.readMRC("grey.mrc")
+    np.testing.assert_array_equal(grey, np.rint(pixels @ [0.299, 0.587, 0.114]))
+    assert header["mrczConvert"] == {"channel": "grey"}
+
+
+def test_alpha_is_left_out_and_greys_stay():
+    tifffile.imwrite("a.tif", np.full((8, 9, 4), (10, 20, 30, 0), "uint16"), photometric="rgb",
+                     extrasamples=["unassalpha"])
+    assert convert("a.tif", "a.mrc", "--channel", "grey") == 0
+    assert np.all(mrcz.readMRC("a.mrc")[0] == 18)
+    tifffile.imwrite("b.tif", MOVIE)
+    assert convert("b.tif", "b.mrc", "--channel", "grey") == 0
+    np.testing.assert_array_equal(mrcz.readMRC("b.mrc")[0], MOVIE)
+    assert convert("b.tif", "c.mrc", "--channel", "red") == 1
 
 
 @pytest.mark.parametrize("compression", [None, "lzw"])

@@ -24,10 +24,16 @@ _MIN_BYTES = 8 << 20
 
 _CAN_KEEP = hasattr(mmap, "MADV_FREE") and hasattr(mmap, "MAP_PRIVATE")
 
-_most_kept = 512 << 20
+_most_kept = 1 << 30
+
+# Only touched by single operations of a list or a dict: `_Memory.__del__` may run in the midst
+# of anything, so a lock could be waiting for its own thread.
 _kept: list[mmap.mmap] = []
-"""Free memory. Only touched by single operations of a list: `_Memory.__del__` may run in the
-midst of anything, so a lock could be waiting for its own thread."""
+"""Free memory, that longest free first."""
+_in_use: dict[int, int] = {}
+"""Bytes of what arrays have, by the memory's id."""
+_peak = 0
+"""Most bytes that arrays have had at a time."""
 
 
 def set_kept_memory(nbytes: int) -> None:
@@ -35,13 +41,15 @@ def set_kept_memory(nbytes: int) -> None:
 
     Memory that is kept makes reading movie after movie about 1.25 times as fast. It is lent:
     the operating system takes it as soon as anybody else needs memory (``MADV_FREE``), though
-    it may count it as the process's till then. What a process takes at its peak does not
-    change. Where the system lacks such lending (Windows), nothing is kept.
+    it may count it as the process's till then. What is kept and in use is together at most a
+    quarter more than the most that was in use at a time, and no more than that most when
+    images of one size, or ever larger ones, are read. Where the system lacks such lending
+    (Windows), nothing is kept.
 
     Parameters
     ----------
     nbytes : int
-        In all; 512 MiB (``512 << 20``) at the start, 0 to keep none.
+        In all; 1 GiB (``1 << 30``) at the start, 0 to keep none.
 
     Raises
     ------
@@ -51,7 +59,7 @@ def set_kept_memory(nbytes: int) -> None:
     Examples
     --------
     >>> set_kept_memory(0)
-    >>> set_kept_memory(512 << 20)
+    >>> set_kept_memory(1 << 30)
     """
     global _most_kept
     if nbytes < 0:
@@ -89,20 +97,38 @@ class _Memory:
 
 
 def _take(nbytes: int) -> mmap.mmap:
-    """Return memory of exactly `nbytes` bytes; what is kept of other sizes is let go first."""
-    with contextlib.suppress(IndexError):
-        while True:
-            memory = _kept.pop()
-            if len(memory) == nbytes:
-                return memory
-    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without them
-            memory.madvise(mmap.MADV_HUGEPAGE)
+    """Return memory of exactly `nbytes` bytes, kept or new."""
+    memory = _kept_of(nbytes)
+    if memory is None:
+        _make_room(nbytes)
+        memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel without them
+                memory.madvise(mmap.MADV_HUGEPAGE)
+    _in_use[id(memory)] = nbytes
     return memory
 
 
+def _kept_of(nbytes: int) -> mmap.mmap | None:
+    for memory in _kept[::-1]:
+        if len(memory) == nbytes and _drop(memory):
+            return memory
+    return None
+
+
+def _make_room(nbytes: int) -> None:
+    """Let go of what is smaller, and of what would raise the process's peak by a quarter."""
+    global _peak
+    needed = sum(list(_in_use.values())) + nbytes
+    _peak = max(_peak, needed)
+    for memory in _kept[:]:
+        if len(memory) < nbytes:
+            _drop(memory)
+    _keep_at_most(_peak * 5 // 4 - needed)
+
+
 def _give(memory: mmap.mmap) -> None:
+    _in_use.pop(id(memory), None)
     if len(memory) > _most_kept:
         return
     try:
@@ -114,6 +140,14 @@ def _give(memory: mmap.mmap) -> None:
 
 
 def _keep_at_most(nbytes: int) -> None:
-    with contextlib.suppress(IndexError):
-        while sum(map(len, _kept[:])) > nbytes:
-            del _kept[0]
+    while (kept := _kept[:]) and sum(map(len, kept)) > nbytes:
+        _drop(kept[0])
+
+
+def _drop(memory: mmap.mmap) -> bool:
+    """Take memory off the list; False if another thread was faster."""
+    try:
+        _kept.remove(memory)
+    except ValueError:
+        return False
+    return True

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mrcz
 from mrcz import recycling
@@ -28,10 +30,10 @@ needs_lending = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     recycling.set_kept_memory(0)
-    recycling.set_kept_memory(512 << 20)
+    recycling.set_kept_memory(1 << 30)
     yield
     recycling.set_kept_memory(0)
-    recycling.set_kept_memory(512 << 20)
+    recycling.set_kept_memory(1 << 30)
 
 
 @pytest.fixture
@@ -77,12 +79,55 @@ def test_arrays_are_ordinary(movie: tuple[Path, np.ndarray]) -> None:
     np.testing.assert_array_equal(image, movie[1] + 1)
 
 
-def test_other_sizes_are_let_go_first() -> None:
-    sizes = (16 << 20, 24 << 20, 32 << 20)
-    for nbytes in sizes:
-        array = recycling.empty((nbytes,), np.dtype("u1"))
+def taken(nbytes: int) -> np.ndarray:
+    return recycling.empty((nbytes,), np.dtype("u1"))
+
+
+def kept() -> int:
+    return sum(map(len, recycling._kept))
+
+
+@needs_lending
+def test_smaller_memory_is_let_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recycling, "_peak", 0)
+    for nbytes in (16 << 20, 24 << 20, 32 << 20):
+        array = taken(nbytes)
+        assert kept() == 0
         del array
-        assert sum(map(len, recycling._kept)) in (0, nbytes)
+        assert kept() == nbytes
+
+
+@needs_lending
+def test_a_frame_does_not_cost_the_movie_s_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recycling, "_peak", 0)
+    movie = taken(160 << 20)
+    address = address_of(movie)
+    del movie
+    frame = taken(16 << 20)
+    del frame
+    movie = taken(160 << 20)
+    assert address_of(movie) == address
+
+
+@needs_lending
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(st.tuples(st.booleans(), st.integers(8, 40)), max_size=30))
+def test_the_peak_grows_by_a_quarter_at_most(steps: list[tuple[bool, int]]) -> None:
+    recycling.set_kept_memory(0)
+    recycling.set_kept_memory(1 << 30)
+    others = sum(recycling._in_use.values())
+    recycling._peak = others
+    arrays: list[np.ndarray] = []
+    peak = 0
+    for takes, size in steps:
+        if takes:
+            arrays.append(taken(size << 20))
+        elif arrays:
+            del arrays[size % len(arrays)]
+        in_use = sum(array.nbytes for array in arrays)
+        assert sum(recycling._in_use.values()) == in_use + others
+        peak = max(peak, in_use)
+        assert in_use + kept() <= (peak + others) * 5 // 4
 
 
 def test_no_more_is_kept_than_was_in_use_or_than_allowed() -> None:

@@ -180,7 +180,7 @@ class Contest:
             return []
 
     def _peaks(self) -> None:
-        """Note how much memory each needs, in fresh processes."""
+        """Note how much memory each needs, and how long its first read takes, in fresh processes."""
         for cell in self.cells:
             figures, path = self.figures[cell.key], str(self.work / cell.file)
             if figures["error"] or cell.source:
@@ -189,7 +189,9 @@ class Contest:
                 with WorkerProcess(self.environment, cell, self.input) as worker:
                     figures["write_peak"] = worker.ask("write", path=path)[0]["peak"]
                 with WorkerProcess(self.environment, cell, self.input) as worker:
-                    figures["read_peak"] = max(0, worker.ask("read", path=path)[0]["peak"])
+                    answer = worker.ask("read", path=path)[0]
+                    figures["read_peak"] = max(0, answer["peak"])
+                    figures["first_read"] = answer["seconds"]
             except WorkerFailure as failure:
                 figures["error"] = str(failure)
             remove(path)

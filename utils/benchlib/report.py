@@ -9,7 +9,7 @@ from . import model
 from .bars import MIB, Bar, Results
 from .catalog import LEVELS, MAIN
 
-HEADINGS = ("contender", "codec", "write GB/s", "read GB/s", "one frame ms", "ratio",
+HEADINGS = ("contender", "codec", "write GB/s", "read GB/s", "first read GB/s", "one frame ms", "ratio",
             "write MiB", "read MiB")
 
 
@@ -42,13 +42,14 @@ def rows_of(results: Results, data: str) -> list[tuple[str, ...]]:
         if cell["source"]:
             name += ", file of python-mrcz"
         if cell["error"]:
-            rows.append((name, cell["label"], "failed", *["-"] * 5))
+            rows.append((name, cell["label"], "failed", *["-"] * 6))
             continue
         peaks = [f"{cell[key] / MIB:.0f}" if key in cell else "-"
                  for key in ("write_peak", "read_peak")]
+        first = f"{nbytes / cell['first_read'] / 1e9:.2f}" if "first_read" in cell else "-"
         ratio = f"{cell['ratio']:.3f}" if "ratio" in cell else "-"
         rows.append((name, cell["label"], rate(nbytes, cell["write"]), rate(nbytes, cell["read"]),
-                     milliseconds(cell["frame"]), ratio, *peaks))
+                     first, milliseconds(cell["frame"]), ratio, *peaks))
     return rows
 
 

@@ -180,7 +180,7 @@ class Contest:
             return []
 
     def _peaks(self) -> None:
-        """Note how much memory each needs, and how long its first read takes, in fresh processes."""
+        """Note how much memory each needs, and its first read's time, in fresh processes."""
         for cell in self.cells:
             figures, path = self.figures[cell.key], str(self.work / cell.file)
             if figures["error"] or cell.source:

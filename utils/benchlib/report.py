@@ -9,8 +9,8 @@ from . import model
 from .bars import MIB, Bar, Results
 from .catalog import LEVELS, MAIN
 
-HEADINGS = ("contender", "codec", "write GB/s", "read GB/s", "first read GB/s", "one frame ms", "ratio",
-            "write MiB", "read MiB")
+HEADINGS = ("contender", "codec", "write GB/s", "read GB/s", "first read GB/s", "one frame ms",
+            "ratio", "write MiB", "read MiB")
 
 
 def rate(nbytes: int, seconds: Sequence[float]) -> str:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .arguments import integer
 from .errors import MissingCodecError, MRCFormatError, MRCTruncatedError
 from .modes import BLOSC1_COMPRESSORS, REVERSE_COMPRESSOR_ENUM
 
@@ -207,31 +208,31 @@ def parse_options(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         For unknown names, a level outside 0..9, or a combination that does not exist.
     MissingCodecError
         If the package it needs is not installed.
     """
-    if compressor not in REVERSE_COMPRESSOR_ENUM or compressor is None:
+    if not isinstance(compressor, str) or compressor not in REVERSE_COMPRESSOR_ENUM:
         known = ", ".join(repr(name) for name in REVERSE_COMPRESSOR_ENUM)
         raise ValueError(f"Unknown compressor {compressor!r}; one of {known}")
-    if isinstance(clevel, bool) or int(clevel) != clevel or not 0 <= clevel <= 9:
-        raise ValueError(f"clevel must be an integer from 0 to 9, not {clevel!r}")
-    if shuffle is not None and shuffle not in SHUFFLES:
+    clevel = integer("clevel", clevel, 0, 9)
+    if shuffle is not None and (not isinstance(shuffle, str) or shuffle not in SHUFFLES):
         raise ValueError(f"shuffle must be one of {[*SHUFFLES, 'auto']}, not {shuffle!r}")
-    if blocksize is not None and not 128 <= blocksize <= 1 << 29:
-        raise ValueError(f"blocksize must be 128 to {1 << 29} bytes, not {blocksize!r}")
+    if blocksize is not None:
+        blocksize = integer("blocksize", blocksize, 128, 1 << 29, kind="an integer or None")
     return CodecOptions(
         compressor,
-        int(clevel),
+        clevel,
         SHUFFLES[shuffle or "bitshuffle"],
-        int(blocksize or _DEFAULT_BLOCKSIZE.get(compressor, _FAST_BLOCKSIZE)),
+        blocksize or _DEFAULT_BLOCKSIZE.get(compressor, _FAST_BLOCKSIZE),
         _parse_backend(compressor, backend),
     )
 
 
 def _parse_backend(compressor: str, backend: str | None) -> str:
-    if backend not in (None, "blosc1", "blosc2"):
+    if backend is not None and (not isinstance(backend, str)
+                                or backend not in ("blosc1", "blosc2")):
         raise ValueError(f"backend must be None, 'blosc1' or 'blosc2', not {backend!r}")
     if compressor not in BLOSC1_COMPRESSORS and backend == "blosc1":
         raise ValueError(f"compressor {compressor!r} needs backend='blosc2', not {backend!r}")

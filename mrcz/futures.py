@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # imported when first used: it costs a tenth of importing mrcz
     from concurrent.futures import Future, ThreadPoolExecutor
 
+from .arguments import integer
+
 __all__ = ["set_workers", "submit"]
 
 logger = logging.getLogger("mrcz")
@@ -54,15 +56,14 @@ def set_workers(count: int) -> None:
 
     Raises
     ------
-    ValueError
-        If `count` is below 1.
+    ValueError, TypeError
+        Unless `count` is an integer of at least 1.
     """
-    if count < 1:
-        raise ValueError(f"the number of asynchronous workers must be >= 1, not {count}")
+    count = integer("N_workers", count, 1)
     global _executor, _workers
     with _lock:
         old, _executor = _executor, None
-        _workers = int(count)
+        _workers = count
     if old is not None:
         old.shutdown(wait=True)
 

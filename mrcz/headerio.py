@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import IO, Any
 
 import numpy as np
 
+from .arguments import integer
 from .codec import CHUNK_HEADER_BYTES, read_chunk_header
 from .errors import MRCTruncatedError
-from .header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, HeaderFields, byteorder_of
+from .header import IMAGE_STACK, VOLUME, VOLUME_STACK, HeaderFields, byteorder_of
 from .headerdict import HeaderDict
 from .modes import MODES, REVERSE_COMPRESSOR_ENUM
 from .parallel import threads_of
@@ -18,6 +20,9 @@ from .reading import File
 from .units import parse_pixelsize
 
 __all__ = ["defaultHeader", "readBloscHeader", "readMRCHeader", "writeMRCHeader"]
+
+
+_LARGEST, _LARGEST_SIZE = (1 << 63) - 1, (1 << 31) - 1
 
 
 def readMRCHeader(  # noqa: N802
@@ -43,7 +48,7 @@ def readMRCHeader(  # noqa: N802
 
 
 def writeMRCHeader(  # noqa: N802
-    f: IO[bytes], header: dict[str, Any], slices: int, endchar: str = "<"
+    f: IO[bytes], header: Mapping[str, Any], slices: int, endchar: str = "<"
 ) -> int:
     """Write the record and the metadata of a header dict to a file object.
 
@@ -61,7 +66,7 @@ def writeMRCHeader(  # noqa: N802
     Returns
     -------
     int
-        Bytes written: the offset of the pixels.
+        Bytes of the metadata, which follow the 1024 of the record; 0 without.
 
     Raises
     ------
@@ -70,36 +75,70 @@ def writeMRCHeader(  # noqa: N802
     """
     from .metadata import encode
 
+    if not hasattr(f, "write"):
+        raise TypeError(f"f must be a binary file object, not {type(f).__name__}")
+    if not isinstance(header, Mapping):
+        raise TypeError(f"header must be a dict, not {type(header).__name__}")
+    for key in ("dimensions", "dtype"):
+        if key not in header:
+            raise ValueError(f"header must have the key {key!r}")
     text = encode(header.get("meta"))
-    nz, ny, nx = (int(size) for size in np.ravel(header["dimensions"]))
+    nz, ny, nx = _dimensions(header["dimensions"])
     mode, _ = writable_mode(_mode_dtype(header), what="header['dtype']")
     compressor = header.get("compressor")
-    if compressor not in REVERSE_COMPRESSOR_ENUM:
-        raise ValueError(f"Unknown compressor {compressor!r}")
+    if compressor is not None and (not isinstance(compressor, str)
+                                   or compressor not in REVERSE_COMPRESSOR_ENUM):
+        raise ValueError(f"header['compressor']: Unknown compressor {compressor!r}; one of "
+                         f"{', '.join(map(repr, REVERSE_COMPRESSOR_ENUM))}")
+    slices = integer("slices", slices, 0, _LARGEST_SIZE)
     fields = HeaderFields(
         shape=(nz, ny, nx),
         mode=mode,
         compressor=compressor,
-        slices=int(slices),
+        slices=slices,
         ispg=VOLUME if not slices and nz > 1 else VOLUME_STACK if slices > 1 else IMAGE_STACK,
         pixelsize=parse_pixelsize(header.get("pixelsize", 1.0), header.get("pixelunits", "\\AA")),
-        voltage=float(header.get("voltage", 0.0)),
-        c3=float(header.get("C3", 0.0)),
-        gain=float(header.get("gain", 1.0)),
-        minimum=float(header.get("minImage", 0.0)),
-        maximum=float(header.get("maxImage", 0.0)),
-        mean=float(header.get("meanImage", 0.0)),
+        voltage=_number(header, "voltage", 0.0),
+        c3=_number(header, "C3", 0.0),
+        gain=_number(header, "gain", 1.0),
+        minimum=_number(header, "minImage", 0.0),
+        maximum=_number(header, "maxImage", 0.0),
+        mean=_number(header, "meanImage", 0.0),
         metadata_bytes=len(text),
-        packed_bytes=int(header.get("packedBytes", 0)),
+        packed_bytes=integer("header['packedBytes']", header.get("packedBytes", 0), 0, _LARGEST),
         byteorder=byteorder_of(endchar),
     )
     f.write(fields.pack() + text)
-    return HEADER_BYTES + len(text)
+    return len(text)
 
 
-def _mode_dtype(header: dict[str, Any]) -> Any:
+def _dimensions(sizes: Any) -> tuple[int, int, int]:
+    try:
+        nz, ny, nx = sizes
+    except (TypeError, ValueError):
+        raise ValueError(f"header['dimensions'] must be (nz, ny, nx), not {sizes!r}") from None
+    what = "header['dimensions']"
+    return (integer(f"nz of {what}", nz, 0, _LARGEST_SIZE),
+            integer(f"ny of {what}", ny, 0, _LARGEST_SIZE),
+            integer(f"nx of {what}", nx, 0, _LARGEST_SIZE))
+
+
+def _number(header: Mapping[str, Any], key: str, default: float) -> float:
+    """Return a number of a header, which may be one that was read: infinite, or no number."""
+    value = header.get(key, default)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"header[{key!r}] must be a number, not {value!r}") from None
+    except OverflowError:
+        raise ValueError(f"header[{key!r}] must be a number that float32 holds, "
+                         f"not {value!r}") from None
+
+
+def _mode_dtype(header: Mapping[str, Any]) -> Any:
     """Return the dtype of a header dict; MRCtype tells packed pixels apart."""
-    if header.get("MRCtype") in MODES and MODES[header["MRCtype"]].packed:
+    number = header.get("MRCtype")
+    if isinstance(number, int) and number in MODES and MODES[number].packed:
         return "uint4"
     return header["dtype"]
 
@@ -148,6 +187,8 @@ def readBloscHeader(filehandle: IO[bytes]) -> tuple[list[int], list[int]]:  # no
     MRCTruncatedError
         If there are fewer bytes.
     """
+    if not hasattr(filehandle, "read"):
+        raise TypeError(f"filehandle must be a binary file, not {type(filehandle).__name__}")
     data = filehandle.read(CHUNK_HEADER_BYTES)
     if len(data) < CHUNK_HEADER_BYTES:
         raise MRCTruncatedError("the file ends within a chunk's header",

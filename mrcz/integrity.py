@@ -242,11 +242,12 @@ def repair(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> Repa
     ValueError
         If `output` is the damaged file.
     """
+    path, output = os.fspath(path), os.fspath(output)
     if os.path.exists(output) and os.path.samefile(path, output):
         raise ValueError("repair writes a new file: output must not be the damaged one")
     with MRCReader(path) as reader:
         salvage = _RawSalvage if reader.record.compressor is None else _ChunkSalvage
-        return salvage(reader).write(os.fspath(output))
+        return salvage(reader).write(output)
 
 
 def _share_out(missing: int, gaps: list[float], complete: bool) -> list[int]:

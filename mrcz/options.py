@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from . import metadata
+from .arguments import number
 from .codec import CodecOptions, parse_options
 from .header import byteorder_of
 from .parallel import threads_of
@@ -19,7 +18,6 @@ __all__ = ["AUTO", "WriteOptions", "parse_write_options"]
 AUTO = "auto"
 """Value of ``compressor=`` and ``shuffle=`` that lets a sample of the pixels decide."""
 
-_LARGEST = float(np.finfo(np.float32).max)
 DEFAULT_PIXELSIZE = (0.1, 0.1, 0.1)
 
 
@@ -94,13 +92,13 @@ def parse_write_options(
         If a package for the codec is not installed.
     """
     auto = tuple(name for name, value in (("compressor", compressor), ("shuffle", shuffle))
-                 if value == AUTO)
+                 if isinstance(value, str) and value == AUTO)
     codec = None
     if compressor is not None:
         codec = parse_options(
-            "zstd" if compressor == AUTO else compressor,
+            "zstd" if "compressor" in auto else compressor,
             clevel,
-            shuffle=None if shuffle == AUTO else shuffle,
+            shuffle=None if "shuffle" in auto else shuffle,
             blocksize=blocksize,
             backend=backend,
         )
@@ -115,9 +113,9 @@ def parse_write_options(
         byteorder=byteorder_of(endian),
         pixelsize=parse_pixelsize(DEFAULT_PIXELSIZE if pixelsize is None else pixelsize,
                                   pixelunits),
-        voltage=_number("voltage", 0.0 if voltage is None else voltage),  # HyperSpy says None
-        c3=_number("C3", 0.0 if C3 is None else C3),
-        gain=_number("gain", 1.0 if gain is None else gain),
+        voltage=number("voltage", 0.0 if voltage is None else voltage),  # HyperSpy says None
+        c3=number("C3", 0.0 if C3 is None else C3),
+        gain=number("gain", 1.0 if gain is None else gain),
         codec=codec,
         auto=auto,
         threads=threads_of(n_threads),
@@ -125,13 +123,3 @@ def parse_write_options(
         fsync=bool(fsync),
         checksum=bool(checksum),
     )
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be a number, not {value!r}") from error
-    if not abs(number) <= _LARGEST:
-        raise ValueError(f"{name} must be a number that float32 holds, not {value!r}")
-    return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from .arguments import integer
 from .codec import blosc_extension
 
 __all__ = ["blosc_settings", "default_threads", "run_ordered", "set_default_threads",
@@ -49,12 +49,7 @@ def threads_of(n_threads: int | None) -> int:
     """Return the number of threads that a user's `n_threads` means."""
     if n_threads is None:
         return default_threads()
-    if isinstance(n_threads, bool) or not hasattr(n_threads, "__index__"):
-        raise TypeError(f"n_threads must be an integer or None, not {n_threads!r}")
-    n_threads = operator.index(n_threads)
-    if not 1 <= n_threads <= MAX_THREADS:
-        raise ValueError(f"n_threads must be 1 to {MAX_THREADS}, not {n_threads}")
-    return n_threads
+    return integer("n_threads", n_threads, 1, MAX_THREADS, kind="an integer or None")
 
 
 class _BloscSettings:

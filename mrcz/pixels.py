@@ -91,6 +91,8 @@ def _code_of(dtype: Any) -> str:
     if isinstance(dtype, str) and dtype.lower() in ("uint4", "u4bit"):
         return "uint4"
     try:
+        if dtype is None:  # float64, as NumPy has it
+            raise TypeError
         found = np.dtype(dtype)
     except TypeError as error:
         raise TypeError(f"dtype {dtype!r} is not one that NumPy knows, nor 'uint4'") from error

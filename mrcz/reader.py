@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from . import metadata
+from .arguments import integer
 from .codec import CHUNK_HEADER_BYTES
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCTruncatedError
@@ -140,12 +141,11 @@ class MRCReader:
         """
         record = self.record
         if asked is not None:
-            if isinstance(asked, bool) or not hasattr(asked, "__index__"):
-                raise TypeError(f"slices must be an integer or None, not {asked!r}")
-            if asked < 0 or (asked and record.nz % asked):
+            asked = integer("slices", asked, 0, kind="an integer or None")
+            if asked and record.nz % asked:
                 raise ValueError(f"slices={asked} does not divide the {record.nz} frames of "
                                  f"{record.path}")
-            return int(asked)
+            return asked
         found = self.metadata.get("slices")
         if not isinstance(found, int):
             found = record.declared_slices

@@ -26,7 +26,7 @@ def frames_asked(idx: int | tuple[int, int] | None, reader: MRCReader) -> range:
     try:
         bounds = [int(edge) for edge in idx] if isinstance(idx, Sequence) else [int(idx)]
         exact = np.array_equal(bounds, np.ravel(idx))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         bounds, exact = [], False
     if not exact or len(bounds) > 2 or not bounds or (
         isinstance(idx, Sequence) and len(bounds) != 2

@@ -35,9 +35,9 @@ def angstrom_per(unit: str) -> float:
     >>> angstrom_per("nm"), angstrom_per("\\mum"), angstrom_per("\\AA")
     (10.0, 10000.0, 1.0)
     """
-    factor = _UNITS.get(unit)
-    if factor is None and isinstance(unit, str):
-        factor = _UNITS.get(unit.strip().lower())
+    factor = None
+    if isinstance(unit, str):
+        factor = _UNITS.get(unit, _UNITS.get(unit.strip().lower()))
     if factor is None:
         logger.warning("unknown pixel unit %r taken as nm; known: %s", unit, ", ".join(_UNITS))
         factor = _UNITS["nm"]

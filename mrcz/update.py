@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
+from .arguments import integer
 from .codec import CodecOptions, parse_options
 from .containers import Container
 from .encoding import FrameEncoder, FrameFormat
@@ -66,12 +67,10 @@ def write_frames(
     """
     if not isinstance(file, (str, os.PathLike)):
         raise TypeError("idx and shape need the path of a file, not a file object")
-    if idx is not None and (isinstance(idx, bool) or not hasattr(idx, "__index__")):
-        raise TypeError(f"idx must be an int, the number of the first frame, not {idx!r}")
     path = os.fspath(file)
     if is_url(path):
         raise ValueError(f"{path}: idx and shape are for files on disk; write it as a whole")
-    number = None if idx is None else int(idx)
+    number = None if idx is None else integer("idx", idx, kind="an integer, the first frame")
     wanted = None if shape is None else _final_shape(shape, container)
     if number is None or not os.path.exists(path):
         _make(container, path, number or 0, wanted, dtype, options)

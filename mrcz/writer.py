@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
 
+from .arguments import integer
 from .codec import CodecOptions
 from .containers import Container, contain
 from .encoding import EncodedFrames, FrameEncoder, FrameFormat
@@ -325,11 +326,10 @@ def create(
     >>> mrcz.readMRC(file)[0][:, 0, 0]
     array([0, 1, 2], dtype=int16)
     """
-    if len(shape) != 3:
+    if not isinstance(shape, Sequence) or len(shape) != 3:
         raise ValueError(f"shape must be (nz or None, ny, nx), not {shape!r}")
-    count, ny, nx = (None if size is None else int(size) for size in shape)
-    if ny is None or nx is None or ny < 1 or nx < 1 or (count is not None and count < 1):
-        raise ValueError(f"shape must be (nz or None, ny, nx) of positive sizes, not {shape!r}")
+    count = None if shape[0] is None else integer("shape[0]", shape[0], 1)
+    ny, nx = integer("shape[1]", shape[1], 1), integer("shape[2]", shape[2], 1)
     mode, _ = writable_mode(dtype, what="dtype")
     parsed = parse_write_options(**options)
     return StackWriter(open_sink(path, fsync=parsed.fsync), mode, (ny, nx), parsed,

@@ -167,7 +167,7 @@ def test_write_header(endchar):
     header.update(dimensions=[3, 5, 7], MRCtype=2, dtype="f4", pixelsize=[1.0, 2.0, 3.0],
                   pixelunits="\\AA", voltage=200.0, minImage=-1.0, maxImage=2.0, meanImage=0.5)
     file = io.BytesIO()
-    mrcz.writeMRCHeader(file, header, 0, endchar=endchar)
+    assert mrcz.writeMRCHeader(file, header, 0, endchar=endchar) == 0
     file.seek(1024)
     image = ramp((3, 5, 7), "f4")
     file.write(image.astype(endchar + "f4").tobytes())
@@ -178,6 +178,13 @@ def test_write_header(endchar):
     assert_identical(found, image)
     assert reread["voltage"] == 200.0
     np.testing.assert_allclose(reread["pixelsize"], [1, 2, 3], rtol=1e-6)
+
+
+def test_write_header_returns_the_length_of_the_metadata():
+    """As python-mrcz does: the pixels follow at 1024 and that."""
+    header = mrcz.defaultHeader() | {"dimensions": [1, 2, 3], "dtype": "f4", "meta": {"a": 1}}
+    file = io.BytesIO()
+    assert mrcz.writeMRCHeader(file, header, 0) == len(b'{"a":1}') == file.tell() - 1024
 
 
 def test_read_blosc_header():

@@ -1,0 +1,83 @@
+"""Checks of single arguments: the message names the argument, what is allowed and what came."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["integer", "number"]
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def integer(
+    name: str,
+    value: Any,
+    lowest: int | None = None,
+    highest: int | None = None,
+    *,
+    kind: str = "an integer",
+) -> int:
+    """Return `value` as an int.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument.
+    value : object
+        What came.
+    lowest, highest : int, optional
+        What is allowed.
+    kind : str
+        What it may be in words, for the message.
+
+    Raises
+    ------
+    TypeError
+        Unless it is an integer; a bool is none.
+    ValueError
+        If it is outside the bounds.
+
+    Examples
+    --------
+    >>> integer("clevel", np.int8(5), 0, 9)
+    5
+    """
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be {kind}, not {value!r}") from None
+    if (lowest is not None and number < lowest) or (highest is not None and number > highest):
+        bounds = f"at least {lowest}" if highest is None else f"{lowest} to {highest}"
+        raise ValueError(f"{name} must be {bounds}, not {value!r}")
+    return number
+
+
+def number(name: str, value: Any) -> float:
+    """Return `value` as a float that the record can hold.
+
+    Raises
+    ------
+    TypeError
+        Unless it is a number.
+    ValueError
+        If it is not finite, or too large for float32.
+
+    Examples
+    --------
+    >>> number("voltage", "300")
+    300.0
+    """
+    try:
+        result = float(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a number, not {value!r}") from error
+    except OverflowError:
+        result = np.inf
+    if not abs(result) <= _LARGEST:
+        raise ValueError(f"{name} must be a number that float32 holds, not {value!r}")
+    return result

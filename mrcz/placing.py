@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -12,6 +12,11 @@ from .sinks import Sink
 from .trailer import hash_of, hasher
 
 __all__ = ["ChunkPlacer"]
+
+_MOST_KEPT = 32 << 20
+"""Bytes of a frame's pieces that are kept until its header is known."""
+
+_READ_BACK_BYTES = 4 << 20
 
 
 class ChunkPlacer:
@@ -50,7 +55,8 @@ class ChunkPlacer:
         self._checksum = checksum
         self._headers: list[ChunkHeader] = []  # of the pieces of the frame under way
         self._starts: list[Pixels] = []
-        self._payloads: list[memoryview] = []  # kept for the checksum alone
+        self._keeps = True
+        self._payloads: list[memoryview] = []  # for the checksum, which begins with the header
 
     def write_chunks(self, chunks: Sequence[bytes]) -> None:
         """Append frames that are chunks already."""
@@ -74,17 +80,31 @@ class ChunkPlacer:
         header = read_chunk_header(chunk)
         if start == 0:
             self._headers, self._starts, self._payloads = [], [], []
+            self._keeps = True
         whole = header._replace(nbytes=self._frame_bytes)
         position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
         payload = memoryview(chunk)[header.prefix_bytes :]
         self._sink.write_at(self.end + position, payload)
         self.extent = max(self.extent, self.end + position + len(payload))
-        if self._checksum:
-            self._payloads.append(payload)
+        if self._checksum and self._keeps:
+            self._keep(payload)
         if not header.is_memcpy:
             starts = np.frombuffer(chunk, "<i4", header.block_count, CHUNK_HEADER_BYTES)
             self._starts.append(starts + (position - header.prefix_bytes))
         self._headers.append(header)
+
+    def _keep(self, payload: memoryview) -> None:
+        """Keep a piece for the checksum; large frames are rather read back."""
+        self._payloads.append(payload)
+        if self._sink.can_read and sum(map(len, self._payloads)) > _MOST_KEPT:
+            self._payloads = []
+            self._keeps = False
+
+    def _written(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield what was written of the frame under way, by offsets from its start."""
+        for offset in range(start, stop, _READ_BACK_BYTES):
+            count = min(_READ_BACK_BYTES, stop - offset)
+            yield self._sink.read_at(self.end + offset, count)
 
     def join_pieces(self) -> bool:
         """Write the header and the table of the frame whose pieces are written.
@@ -102,7 +122,7 @@ class ChunkPlacer:
         self._sink.write_at(self.end, prefix)
         if self._checksum:
             digest = hasher(prefix)
-            for payload in self._payloads:
+            for payload in self._payloads or self._written(len(prefix), joined.cbytes):
                 digest.update(payload)
             self.checksums.append(digest.intdigest())
         self.end += joined.cbytes

@@ -38,9 +38,16 @@ class Sink:
     ----------
     name : str
         For messages.
+    can_read : bool
+        Whether `read_at` gives back what was written.
     """
 
     name: str
+    can_read = False
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        """Return bytes that were written."""
+        raise NotImplementedError
 
     def write_at(self, offset: int, data: Any) -> None:
         """Write all of `data`, a contiguous buffer, at `offset`."""
@@ -61,6 +68,8 @@ class Sink:
 
 
 class _DescriptorSink(Sink):
+    can_read = True
+
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
         self.fd = fd
@@ -80,6 +89,25 @@ class _DescriptorSink(Sink):
         with self._lock:
             os.lseek(self.fd, offset, os.SEEK_SET)
             return os.write(self.fd, view)
+
+    def read_at(self, offset: int, nbytes: int) -> bytes:
+        """Return bytes that were written.
+
+        Raises
+        ------
+        OSError
+            If they are there no more.
+        """
+        with _naming(self.name):
+            if _HAS_PWRITE:
+                data = os.pread(self.fd, nbytes, offset)
+            else:
+                with self._lock:
+                    os.lseek(self.fd, offset, os.SEEK_SET)
+                    data = os.read(self.fd, nbytes)
+        if len(data) != nbytes:
+            raise OSError(f"{self.name}: the file shrank while it was written")
+        return data
 
     def truncate(self, size: int) -> None:
         """Cut or fill with zeros to `size` bytes."""

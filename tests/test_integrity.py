@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import xxhash
 
 import mrcz
-from mrcz import decoding, encoding
+from mrcz import decoding, encoding, placing, sinks
+from mrcz.reader import MRCReader
 
 MOVIE = np.random.default_rng(4).poisson(2, (12, 40, 50)).astype("int16")
 
@@ -199,3 +201,23 @@ def test_repair_gives_up_with_an_error(tmp_path: Path) -> None:
     with pytest.raises(mrcz.MRCFormatError, match="no frame"):
         mrcz.repair(path, tmp_path / "b.mrcz")
     assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]
+
+
+@pytest.mark.parametrize("to", ["file", "object", "no pread"])
+def test_checksums_of_large_frames_need_no_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    monkeypatch.setattr(placing, "_MOST_KEPT", 1 << 20)
+    monkeypatch.setattr(placing, "_READ_BACK_BYTES", 300_001)
+    if to == "no pread":
+        monkeypatch.setattr(sinks, "_HAS_PWRITE", False)
+    image = np.random.default_rng(2).standard_normal((2, 2048, 2048)).astype("f4")
+    path = tmp_path / "a.mrcz"
+    whole = io.BytesIO()
+    mrcz.writeMRC(image, whole if to == "object" else path, compressor="zstd", checksum=True)
+    if to == "object":
+        path.write_bytes(whole.getvalue())
+    assert mrcz.verify(path, deep=True) == []
+    with MRCReader(path) as reader:
+        assert reader.trailer is not None and len(reader.trailer.checksums) == 2
+    np.testing.assert_array_equal(mrcz.readMRC(path)[0], image)

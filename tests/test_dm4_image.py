@@ -233,6 +233,7 @@ def test_image_list_with_names_or_without_images(tmp_path):
 
 @pytest.mark.parametrize(("change", "problem"), [
     ({"DataType": w.uint32(4)}, "type 4"), ({"DataType": w.text("x")}, "valid type"),
+    ({"DataType": w.boolean(True)}, "valid type"),
     ({"Dimensions": [w.uint32(2)] * 3}, "does not fit"), ({"Dimensions": {}}, "does not fit"),
     ({"Dimensions": [w.int32(-2), w.int32(-2)]}, "valid"), ({"Dimensions": w.int32(4)}, "fit"),
     ({"DataType": w.uint32(2)}, "does not fit"),
@@ -282,7 +283,7 @@ def test_image_info(tmp_path):
         "EELS Spectrometer": {"Aperture label": w.text("5 mm"),
                               "Energy loss (eV)": w.float64(100),
                               "Slit inserted": w.boolean(True), "Slit width (eV)": w.float64(20)},
-        "Latitude S": {"Grid Square": w.int32(3), "more": {}},
+        "Latitude-S": {"Grid Square": w.int32(3), "more": {}},
         "Microscope Info": {"Actual Magnification": w.float64(39000),
                             "Cs(mm)": w.float64(2.7), "Indicated Magnification": w.float64(22500),
                             "Mode": w.text("TEM"), "Voltage": w.float64(300000)}}
@@ -301,6 +302,71 @@ def test_image_info(tmp_path):
         "Voltage": 300000.0, "MicroscopeMode": "TEM", "EELSSlitIn": True,
         "EELSSlitWidth": 20.0, "EELSEnergyLoss": 100.0, "EELSApertureLabel": "5 mm",
         "LatSGridSquare": 3}
+
+
+# What each key is read from: measured on python-mrcz 0.6.0, where a star is any directory,
+# and on files of K2, K3 and Monarc cameras.
+PLACES = {
+    "Acquisition:Device:Configuration:Transpose:Horizontal Flip": ("HorzFlip", True),
+    "Acquisition:Device:Camera:Orientation:Horizontal Flip": ("HorzFlip", True),
+    "Acquisition:Device:Configuration:Transpose:Vertical Flip": ("VertFlip", True),
+    "Acquisition:Device:Camera:Orientation:Vertical Flip": ("VertFlip", True),
+    "Acquisition:Device:Configuration:Transpose:Diagonal Flip": ("DiagFlip", True),
+    "Acquisition:Device:Camera:Orientation:Diagonal Flip": ("DiagFlip", True),
+    "Acquisition:Device:CCD:Pixel Size (um)": ("DetectorPixelSize", [5.0, 7.0]),
+    "Acquisition:Device:Camera:Pixel Size (um)": ("DetectorPixelSize", [5.0, 7.0]),
+    "Acquisition:Parameters:High Level:Exposure (s)": ("Exposure", 1.5),
+    "Acquisition:Parameters:Detector:exposure (s)": ("Exposure", 1.5),
+    "Acquisition:Parameters:Detector:Exposure (s)": ("Exposure", 1.5),
+    "Acquisition:Parameters:Detector:Exposure": ("Exposure", 1.5),
+    "DataBar:Exposure Time (s)": ("Exposure", 1.5),
+    "Acquisition:Parameters:Detector:hbin": ("HorzBin", 2),
+    "Acquisition:Parameters:Detector:vbin": ("VertBin", 2),
+    "Calibration:Dose Rate:Calibration": ("DoseRateCalibration", 1.5),
+    "Microscope Info:Actual Magnification": ("ActualMag", 1.5),
+    "Microscope Info:Indicated Magnification": ("NominalMag", 1.5),
+    "Microscope Info:Cs(mm)": ("C3", 1.5),
+    "Microscope Info:Voltage": ("Voltage", 1.5),
+    "Microscope Info:Mode": ("MicroscopeMode", "µ"),
+    "Microscope Info:Operation Mode": ("MicroscopeMode", "µ"),
+    "EELS Spectrometer:Slit inserted": ("EELSSlitIn", True),
+    "EELS Spectrometer:Slit width (eV)": ("EELSSlitWidth", 1.5),
+    "EELS Spectrometer:Energy loss (eV)": ("EELSEnergyLoss", 1.5),
+    "EELS Spectrometer:Aperture label": ("EELSApertureLabel", "µ"),
+    "Latitude-S:Grid Square": ("LatSGridSquare", 2),
+}
+
+
+@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize(("place", "expected"), PLACES.items())
+def test_each_key_and_its_tag(tmp_path, version, place, expected):
+    key, value = expected
+    leaf = {bool: w.boolean, int: w.uint32, float: w.float64, str: w.text,
+            list: lambda sizes: w.struct_of([6, 6], sizes)}[type(value)](value)
+    tags = leaf
+    for name in reversed(place.split(":")):
+        tags = {name: tags}
+    info = read(tmp_path, w.image_of(np.zeros((2, 2), "i2"), tags=tags), version=version).im[1]
+    found = {name: fact for name, fact in info.imageInfo.items()
+             if not name.startswith(("Dim", "Intensity"))}
+    assert found == {key: value}
+    assert type(found[key]) is type(value)
+
+
+def test_calibrations_that_are_none(tmp_path):
+    odd = {"Origin": w.text("x"), "Scale": w.array(3, [1, 2]), "Units": w.array(4, [0xD800])}
+    entry = w.image_of(np.zeros((2, 2), "i2"), axes=[odd, odd], brightness=odd)
+    assert read(tmp_path, entry).im[1].imageInfo == {}
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "u2", "i4", "u4", "f4", "f8", "c8", "c16", "b1"])
+def test_images_that_do_not_tell_their_type(tmp_path, dtype):
+    data = sample(dtype, (3, 4))
+    entry = w.image_of(data)
+    del entry["ImageData"]["DataType"]
+    image = read(tmp_path, entry).im[1].imageData
+    assert image.dtype == data.dtype
+    np.testing.assert_array_equal(image, data[::-1])
 
 
 def test_image_info_of_an_image_without_tags(tmp_path):

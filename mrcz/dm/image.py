@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import MRCFormatError
 from .info import find_tag, image_info
-from .pixels import Pixels, locate
+from .pixels import Pixels, locate, type_of
 from .tags import DMArray
 from .types import Order
 
@@ -177,10 +177,10 @@ def _make_image(entry: dict[str, Any], data: DMArray, order: Order, flip: bool,
     dimensions = find_tag(entry, "ImageData:Dimensions")
     sizes = dimensions if isinstance(dimensions, list) else []
     shape = tuple(n for n in reversed(sizes) if type(n) is int and n >= 0)
-    data_type = find_tag(entry, "ImageData:DataType")
+    data_type = entry["ImageData"].get("DataType", type_of(data))
     pixels: Pixels | MRCFormatError
     try:
-        if len(shape) != len(sizes) or not isinstance(data_type, int):
+        if len(shape) != len(sizes) or type(data_type) is not int:
             raise MRCFormatError("an image without a valid type and dimensions", path=data.path,
                                  offset=data.offset, found=f"{data_type} and {dimensions}")
         pixels = locate(data, data_type, shape, order=order, flip=flip, permissive=permissive)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from .tags import DMArray
@@ -12,14 +13,17 @@ __all__ = ["find_tag", "image_info"]
 AXES = "XYZTUVW"
 """Names of the axes, fastest first."""
 
-# Where the facts are, below ImageTags; the first place that has one counts.  A trailing
-# number picks an item of a struct.
+# Where the facts are, below ImageTags; the first place that has one counts.  A star is any
+# directory, as python-mrcz 0.6 has it; a trailing number picks an item of a struct.
 _PLACES: dict[str, tuple[str, ...]] = {
-    "HorzFlip": ("Acquisition:Device:Configuration:Transpose:Horizontal Flip",),
-    "VertFlip": ("Acquisition:Device:Configuration:Transpose:Vertical Flip",),
-    "DiagFlip": ("Acquisition:Device:Configuration:Transpose:Diagonal Flip",),
+    "HorzFlip": ("Acquisition:Device:Configuration:Transpose:Horizontal Flip",
+                 "Acquisition:Device:*:*:Horizontal Flip"),
+    "VertFlip": ("Acquisition:Device:Configuration:Transpose:Vertical Flip",
+                 "Acquisition:Device:*:*:Vertical Flip"),
+    "DiagFlip": ("Acquisition:Device:Configuration:Transpose:Diagonal Flip",
+                 "Acquisition:Device:*:*:Diagonal Flip"),
     "DetectorPixelSize": ("Acquisition:Device:CCD:Pixel Size (um)",
-                          "Acquisition:Device:Configuration:Pixel Size (um)"),
+                          "Acquisition:Device:*:Pixel Size (um)"),
     "Exposure": ("Acquisition:Parameters:High Level:Exposure (s)",
                  "Acquisition:Parameters:Detector:exposure (s)",
                  "Acquisition:Parameters:Detector:Exposure (s)",
@@ -52,7 +56,11 @@ def find_tag(tree: Any, path: str) -> Any:
     >>> find_tag({"Device": {"Active Size": (3838, 3710)}}, "Device:Active Size:1")
     3710
     """
-    for name in path.split(":"):
+    return _follow(tree, path.split(":"))
+
+
+def _follow(tree: Any, names: list[str]) -> Any:
+    for name in names:
         if isinstance(tree, dict):
             tree = tree.get(name)
         elif isinstance(tree, (list, tuple)) and name.isdecimal() and int(name) < len(tree):
@@ -60,6 +68,17 @@ def find_tag(tree: Any, path: str) -> Any:
         else:
             return None
     return tree
+
+
+def _find_all(tree: Any, names: list[str]) -> Iterator[Any]:
+    """Yield the tags at a path in which a star is any directory."""
+    if "*" not in names:
+        yield _follow(tree, names)
+        return
+    star = names.index("*")
+    parent = _follow(tree, names[:star])
+    for child in parent.values() if isinstance(parent, dict) else ():
+        yield from _find_all(child, names[star + 1:])
 
 
 def image_info(entry: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +103,7 @@ def image_info(entry: dict[str, Any]) -> dict[str, Any]:
             _add_calibration(info, f"Dim{name}", axis)
     tags = entry.get("ImageTags")
     for key, places in _PLACES.items():
-        found = (find_tag(tags, place) for place in places)
+        found = (value for place in places for value in _find_all(tags, place.split(":")))
         value = next((value for value in found if _is_value(value)), None)
         if value is not None:
             info[key] = bool(value) if key in _FLAGS else _as_plain(value)
@@ -93,14 +112,18 @@ def image_info(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_calibration(info: dict[str, Any], prefix: str, calibration: Any) -> None:
-    for name in ("Origin", "Scale", "Units"):
+    for name, kinds in (("Origin", (int, float)), ("Scale", (int, float)), ("Units", str)):
         value = find_tag(calibration, name)
-        if _is_value(value):
+        if isinstance(value, kinds):
             info[prefix + name] = value
 
 
 def _add_latitude(info: dict[str, Any], tags: Any) -> None:
-    """Add the values of Gatan's Latitude S, one key for each."""
+    """Add the values of Gatan's Latitude S, one key for each.
+
+    python-mrcz 0.6 looks for these in the directory ``Latitude-S``; which of them it takes
+    was not to be found out.
+    """
     for group, values in tags.items() if isinstance(tags, dict) else ():
         if group.startswith("Latitude") and isinstance(values, dict):
             for name, value in values.items():

@@ -24,7 +24,7 @@ from ..sources import FileSource
 from .tags import DMArray
 from .types import Order
 
-__all__ = ["RGBA", "Pixels", "locate"]
+__all__ = ["RGBA", "Pixels", "locate", "type_of"]
 
 BAND_SIZE = 4 << 20
 """Bytes that a thread reads at once."""
@@ -184,6 +184,16 @@ def _shorten(pixels: Pixels, data: DMArray) -> Pixels:
         return pixels
     return replace(pixels, shape=(whole, *pixels.shape[1:]),
                    stored_shape=(whole, *pixels.stored_shape[1:]))
+
+
+def type_of(data: DMArray) -> int | None:
+    """Return the type of pixels that a tag's items look like, for images that don't tell it."""
+    names = data.dtype.names or ()
+    parts = [data.dtype[name].newbyteorder("=") for name in names]
+    if len(parts) == 2 and parts[0] == parts[1] and parts[0].kind == "f":
+        return {4: 3, 8: 13}[parts[0].itemsize]
+    item = "" if names else data.dtype.newbyteorder("=").str[1:]
+    return BOOL if item == "b1" else next((n for n, name in PLAIN.items() if name == item), None)
 
 
 Layout = tuple[str, tuple[int, ...], Callable[[Array], Array] | None]

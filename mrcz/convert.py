@@ -11,13 +11,17 @@ from typing import IO, Any
 import numpy as np
 
 from .dm.image import DMImage
-from .dm.info import find_tag
+from .dm.info import LENGTHS, find_tag
 from .dm.tags import DMArray
+from .header import IMAGE_STACK, VOLUME
 from .ioDM4 import readDM4
 from .ioMRC import writeMRC
+from .options import parse_write_options
+from .pixels import writable_mode
 from .progress import shown, title_of
+from .sinks import open_sink
 from .units import angstrom_per
-from .writer import create
+from .writer import StackWriter
 
 __all__ = ["describe_dm", "dm_to_mrcz"]
 
@@ -27,7 +31,6 @@ BATCH_PIXELS = 8 << 20
 """Pixels of frames that are read at once, for the threads to compress."""
 MAX_TAG_ITEMS = 1024
 """Longer arrays are not copied into the metadata."""
-LENGTHS = frozenset(("pm", "A", "\u00c5", "\u212b", "nm", "um", "\u00b5m", "\u03bcm", "mm", "m"))
 ELECTRONS = frozenset(("e", "e-", "electrons"))
 
 
@@ -78,9 +81,43 @@ def dm_to_mrcz(
     Notes
     -----
     Pixel sizes are those of lengths: of an image in 1/nm (a diffraction pattern) or
-    without units they are written as 0, unknown, and a third axis that is no length
-    has the spacing of y.  Spectra become images of one row, and of 4-D data all frames
-    stand behind one another: ``meta['dm4']`` has the dimensions.
+    without units they are written as 0, unknown.  An image whose three axes are lengths is
+    written as a volume (ISPG 1); movies, spectrum images and other stacks as a stack of
+    images (ISPG 0), which have the spacing of y along z.  Spectra become images of one row,
+    and of 4-D data all frames stand behind one another: ``meta['dm4']`` has the dimensions.
+
+    Examples
+    --------
+    A file with an image of 2 x 2 pixels, as DigitalMicrograph 3 has them, made by hand:
+
+    >>> import os, struct, tempfile
+    >>> def entry(name, kind, content):
+    ...     return struct.pack(">BH", kind, len(name)) + name + content
+    >>> def directory(*entries):
+    ...     return struct.pack(">HI", 0x100, len(entries)) + b"".join(entries)
+    >>> def value(number):
+    ...     return b"%%%%" + struct.pack(">II", 1, 3) + struct.pack("<i", number)
+    >>> pixels = b"%%%%" + struct.pack(">4I", 3, 20, 2, 4) + struct.pack("<4h", 1, 2, 3, 4)
+    >>> data = directory(
+    ...     entry(b"Data", 21, pixels), entry(b"DataType", 21, value(1)),
+    ...     entry(b"Dimensions", 20, directory(entry(b"", 21, value(2)), entry(b"", 21, value(2)))))
+    >>> root = directory(entry(b"ImageList", 20, directory(
+    ...     entry(b"", 20, directory(entry(b"ImageData", 20, data))))))
+    >>> folder = tempfile.mkdtemp()
+    >>> source, target = os.path.join(folder, "image.dm3"), os.path.join(folder, "image.mrcz")
+    >>> with open(source, "wb") as file:
+    ...     _ = file.write(struct.pack(">III", 3, len(root), 1) + root + bytes(8))
+
+    Its rows are turned, since MRC begins with the lowest:
+
+    >>> import mrcz
+    >>> dm_to_mrcz(source, target, voltage=300)
+    >>> image, header = mrcz.readMRC(target)
+    >>> image
+    array([[3, 4],
+           [1, 2]], dtype=int16)
+    >>> header["voltage"], header["compressor"], header["dm4"]["ImageList"][0]["ImageData"]
+    (300.0, 'zstd', {'DataType': 1, 'Dimensions': [2, 2]})
     """
     picked, known = describe_dm(source, image)
     if _is_mrcz(target):
@@ -129,8 +166,11 @@ def _write_frames(image: DMImage, target: Any, progress: bool, **options: Any) -
                for first in range(0, frames, step))
     batch = next(batches)
     nbytes = frames * batch[0].nbytes
+    mode, _ = writable_mode(batch.dtype, what="the image")
+    parsed = parse_write_options(**options)
     with (shown(progress, nbytes, title_of(target)) as advance,
-          create(target, (frames, ny, nx), batch.dtype, **options) as writer):
+          StackWriter(open_sink(target, fsync=parsed.fsync), mode, (ny, nx), parsed, count=frames,
+                      ispg=VOLUME if image.is_volume else IMAGE_STACK) as writer):
         for part in chain([batch], batches):
             writer.append(part)
             if advance is not None:
@@ -140,7 +180,8 @@ def _write_frames(image: DMImage, target: Any, progress: bool, **options: Any) -
 def _pick(dm: readDM4, number: int | None) -> DMImage:
     if number is None:
         displayed = find_tag(dm.tags, "ImageSourceList:0:ImageRef")
-        number = displayed if displayed in range(len(dm.im)) else -1
+        is_number = type(displayed) is int and displayed in range(len(dm.im))
+        number = displayed if is_number else -1
     try:
         return dm.im[number]
     except IndexError:
@@ -159,13 +200,13 @@ def _header_of(image: DMImage) -> dict[str, Any]:
     facts = {"voltage": None if voltage is None else voltage / 1000,
              "C3": _number(info.get("C3")), "gain": _gain_of(info)}
     known = {name: fact for name, fact in facts.items() if fact is not None}
-    return {"pixelsize": _pixelsize_of(info), "pixelunits": "\\AA", **known}
+    return {"pixelsize": _pixelsize_of(image), "pixelunits": "\\AA", **known}
 
 
-def _pixelsize_of(info: dict[str, Any]) -> tuple[float, float, float]:
+def _pixelsize_of(image: DMImage) -> tuple[float, float, float]:
     """Return (z, y, x) in Å; 0 where it isn't known."""
-    z, y, x = (_spacing(info, axis) for axis in "ZYX")
-    return (z or y, y, x)
+    y, x = (_spacing(image.imageInfo, axis) for axis in "YX")
+    return (_spacing(image.imageInfo, "Z") if image.is_volume else y, y, x)
 
 
 def _spacing(info: dict[str, Any], axis: str) -> float:
@@ -173,7 +214,7 @@ def _spacing(info: dict[str, Any], axis: str) -> float:
     unit = info.get(f"Dim{axis}Units")
     if unit in LENGTHS and scale is not None:
         return abs(scale) * angstrom_per(unit)
-    if unit and axis != "Z":
+    if unit:
         logger.warning("the pixel size along %s is in %s, not a length: written as unknown",
                        axis.lower(), unit)
     return 0.0

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from mrcz import convert, readMRC
+from mrcz.cli import main
 from mrcz.convert import dm_to_mrcz
 from mrcz.errors import MRCFormatError, MRCTruncatedError
+from mrcz.header import IMAGE_STACK, VOLUME
 from mrcz.ioDM4 import readDM4
 
 from . import dm_writer as w
@@ -78,6 +80,50 @@ def test_shapes(tmp_path, make, shape):
     assert header["dm4"]["ImageList"][1]["ImageData"]["Dimensions"] == list(shape[::-1])
 
 
+NM_THRICE = [w.axis(0.25, 0, "nm")] * 3
+NM_TWICE = NM_THRICE[1:]
+
+
+@pytest.mark.parametrize(("axes", "kind", "ispg"), [
+    (NM_THRICE, "", VOLUME),
+    (NM_THRICE, "Image stack", VOLUME),
+    ([w.axis(1, 0, "µm"), *NM_TWICE], "", VOLUME),
+    ([w.axis(0.1, 0, "s"), *NM_TWICE], "", IMAGE_STACK),
+    ([w.axis(), *NM_TWICE], "Image stack", IMAGE_STACK),
+    ([w.axis(1, 0, "eV"), *NM_TWICE], "Spectrum image", IMAGE_STACK),
+    # The third axis of a spectrum image of light is a length too: the wavelength.
+    (NM_THRICE, "Spectrum image", IMAGE_STACK),
+    ([w.axis(1, 0, "nm"), *[w.axis(0.1, 0, "1/nm")] * 2], "", IMAGE_STACK),
+    ([w.axis()] * 3, "", IMAGE_STACK),
+])
+@pytest.mark.parametrize("name", ["out.mrc", "out.mrcz"])
+@pytest.mark.parametrize("write", ["library", "command line"])
+def test_only_volumes_are_volumes(tmp_path, make, axes, kind, ispg, name, write):
+    source = make(movie(), axes=axes, tags={"Meta Data": {"Format": w.text(kind)}})
+    target = tmp_path / name
+    if write == "library":
+        dm_to_mrcz(source, target)
+    else:
+        assert main(["convert", "--quiet", str(source), str(target)]) == 0
+    read, header = readMRC(target)
+    fields = header.record.fields
+    assert fields["ispg"] == ispg
+    if name == "out.mrc":
+        assert fields["mz"] == (5 if ispg == VOLUME else 1)
+    np.testing.assert_array_equal(read, movie()[:, ::-1])  # one array, never a list
+    z, y, _ = header["pixelsize"]
+    expected = {"nm": 2.5, "µm": 1e4}[header["imageInfo"]["DimZUnits"]] if ispg == VOLUME else y
+    assert z == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4), (2, 2, 3, 4)])
+def test_other_stacks_are_no_volumes(tmp_path, make, shape):
+    data = np.arange(math.prod(shape), dtype="i2").reshape(shape)
+    dm_to_mrcz(make(data, axes=[w.axis(1, 0, "nm")] * len(shape)), tmp_path / "a.mrc")
+    fields = readMRC(tmp_path / "a.mrc")[1].record.fields
+    assert (fields["ispg"], fields["mz"]) == ((IMAGE_STACK, 1) if len(shape) > 3 else (VOLUME, 1))
+
+
 @pytest.mark.parametrize(("units", "angstrom"), [
     ("nm", 5), ("µm", 5000), ("Å", 0.5), ("A", 0.5), ("pm", 0.005), ("1/nm", 0), ("", 0)])
 def test_units(tmp_path, make, caplog, units, angstrom):
@@ -115,6 +161,24 @@ def test_the_image_that_is_displayed(tmp_path):
     assert readMRC(tmp_path / "a.mrc")[0].shape[0] == 3
     with pytest.raises(ValueError, match="3 images, and none of number 3"):
         dm_to_mrcz(source, tmp_path / "a.mrc", image=3)
+
+
+@pytest.mark.parametrize("tags", [
+    {"ImageSourceList": [{"ImageRef": w.text("x")}]},
+    {"ImageSourceList": [{"ImageRef": w.float64(1)}]},
+    {"ImageSourceList": [{"ImageRef": w.array(3, [1, 2])}]},
+    {"ImageSourceList": [{"ImageRef": w.boolean(False)}]},
+    {"ImageSourceList": [{"ImageRef": w.uint32(7)}]}, {"ImageSourceList": w.text("x")}])
+def test_tags_of_unexpected_types(tmp_path, tags):
+    odd = {"Origin": w.text("x"), "Scale": w.text("y"), "Units": w.array(4, [0xD800])}
+    entry = w.image_of(movie(), axes=[odd] * 3, brightness=odd, tags={
+        "Microscope Info": {"Voltage": w.text("high"), "Cs(mm)": w.array(3, [1, 2])},
+        "Calibration": {"Dose Rate": {"Calibration": w.struct_of([3], [1])}},
+        "Meta Data": {"Format": w.number(3, 1)}})
+    dm_to_mrcz(w.write(tmp_path / "a.dm4", {**w.document(entry), **tags}), tmp_path / "a.mrc")
+    read, header = readMRC(tmp_path / "a.mrc")
+    np.testing.assert_array_equal(read, movie()[:, ::-1])
+    assert (header["voltage"], header["C3"], header["gain"]) == (0, 0, 1)
 
 
 def test_to_a_file_object(make):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import MRCFormatError
-from .info import find_tag, image_info
+from .info import LENGTHS, find_tag, image_info
 from .pixels import Pixels, locate, type_of
 from .tags import DMArray
 from .types import Order
@@ -30,6 +30,8 @@ class DMImage:
         The pixels.
     pixels : Pixels or MRCFormatError, optional
         Where they are in the file, or why there are none.
+    kind : str, optional
+        What DigitalMicrograph calls it: ``'Image'``, ``'Image stack'``, ``'Spectrum image'``.
 
     Attributes
     ----------
@@ -40,6 +42,8 @@ class DMImage:
         file tells.  What it doesn't is not there.
     shape : tuple of int
         Slowest axis first.
+    kind : str
+        As above; empty where the file doesn't tell.
 
     Examples
     --------
@@ -51,11 +55,19 @@ class DMImage:
     def __init__(self, *, imageInfo: dict[str, Any] | None = None,  # noqa: N803
                  shape: tuple[int, ...] = (),
                  imageData: NDArray[Any] | None = None,  # noqa: N803
-                 pixels: Pixels | MRCFormatError | None = None) -> None:
+                 pixels: Pixels | MRCFormatError | None = None, kind: str = "") -> None:
         self.imageInfo = {} if imageInfo is None else imageInfo
         self.shape = tuple(shape)
+        self.kind = kind
         self._pixels = pixels
         self._data = imageData
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether all three axes are in space: neither a movie nor a spectrum image."""
+        units = [self.imageInfo.get(f"Dim{axis}Units") for axis in "XYZ"]
+        return len(self.shape) == 3 and LENGTHS.issuperset(units) and (
+            "spectrum" not in self.kind.lower())
 
     @property
     def imageData(self) -> NDArray[Any]:  # noqa: N802
@@ -187,4 +199,6 @@ def _make_image(entry: dict[str, Any], data: DMArray, order: Order, flip: bool,
         shape = pixels.shape
     except MRCFormatError as error:
         pixels = error  # the tags and the other images are still of use
-    return DMImage(imageInfo=image_info(entry), shape=shape, pixels=pixels)
+    kind = find_tag(entry, "ImageTags:Meta Data:Format")
+    return DMImage(imageInfo=image_info(entry), shape=shape, pixels=pixels,
+                   kind=kind if isinstance(kind, str) else "")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..convert import describe_dm
-from ..header import Record
+from ..header import IMAGE_STACK, VOLUME, Record
 from ..pixels import Pixels
 from ..reader import MRCReader
 from .frames import Frames, three
@@ -55,6 +55,7 @@ def open_dm(path: str, item: str | None) -> Iterator[Frames]:
     first = image.read_frames(0, 1) if len(image.shape) > 2 else image.read()
     pixel = _channels_last(first.reshape(-1)[:1])
     yield Frames(shape, pixel.dtype, read, options,
+                 ispg=VOLUME if image.is_volume else IMAGE_STACK,
                  channels=1 if pixel.ndim == 1 else pixel.shape[-1])
 
 

@@ -10,7 +10,7 @@ from . import futures
 from .dm.image import DMImage, find_images
 from .dm.tags import DMArray, TagParser
 
-__all__ = ["DMArray", "DMImage", "asyncReadDM4", "readDM4"]
+__all__ = ["DMArray", "DMImage", "asyncReadDM4", "async_read_dm4", "readDM4", "read_dm4"]
 
 
 class readDM4(TagParser):  # noqa: N801
@@ -102,3 +102,7 @@ def asyncReadDM4(filename: str | os.PathLike[str], *args: Any,  # noqa: N802
     FileNotFoundError(2, 'No such file or directory')
     """
     return futures.submit(readDM4, filename, *args, **kwargs)
+
+
+read_dm4 = readDM4
+async_read_dm4 = asyncReadDM4

@@ -11,11 +11,14 @@ import numpy as np
 from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
 from .containers import contain
 from .futures import log_failure, set_workers, submit
+from .header import HEADER_BYTES
 from .headerdict import HeaderDict
 from .headerio import defaultHeader, readBloscHeader, readMRCHeader, writeMRCHeader
 from .modes import (
+    BLOSC1_COMPRESSORS,
     CCPEM_ENUM,
     COMPRESSOR_ENUM,
+    COMPRESSOR_FACTOR,
     EMAN2_ENUM,
     REVERSE_CCPEM_ENUM,
     REVERSE_COMPRESSOR_ENUM,
@@ -37,12 +40,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 __all__ = [
+    "BLOSC1_CODECS",
+    "BLOSC2_ONLY_CODECS",
     "BLOSC2_PRESENT",
     "BLOSC_PRESENT",
     "CAN_COMPRESS",
     "CCPEM_ENUM",
     "COMPRESSOR_ENUM",
+    "DEFAULT_HEADER_LEN",
     "EMAN2_ENUM",
+    "MRC_COMP_RATIO",
     "REVERSE_CCPEM_ENUM",
     "REVERSE_COMPRESSOR_ENUM",
     "asyncReadMRC",
@@ -68,6 +75,12 @@ __all__ = [
 logger = logging.getLogger("mrcz")
 
 CAN_COMPRESS = BLOSC_PRESENT or BLOSC2_PRESENT
+
+# python-mrcz's names of facts that stand elsewhere here.
+DEFAULT_HEADER_LEN = HEADER_BYTES
+MRC_COMP_RATIO = COMPRESSOR_FACTOR
+BLOSC1_CODECS = frozenset(BLOSC1_COMPRESSORS) - {"snappy"}
+BLOSC2_ONLY_CODECS = frozenset(filter(None, COMPRESSOR_ENUM.values())) - {*BLOSC1_COMPRESSORS}
 
 _warned_casts: set[str] = set()
 

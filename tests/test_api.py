@@ -90,6 +90,19 @@ def test_constants_of_the_module(name):
     assert hasattr(ioMRC, name)
 
 
+def test_constants_of_python_mrcz():
+    """As `mrcz.ioMRC` of 0.6.0 has them."""
+    assert (ioMRC.DEFAULT_HEADER_LEN, ioMRC.MRC_COMP_RATIO) == (1024, 1000)
+    assert {"blosclz", "lz4", "lz4hc", "zlib", "zstd"} == ioMRC.BLOSC1_CODECS
+    assert {"ndlz", "zfp_acc", "zfp_prec", "zfp_rate", "openhtj2k", "grok", "openzl", "j2k",
+            "htj2k"} == ioMRC.BLOSC2_ONLY_CODECS
+
+
+def test_aliases_of_iodm():
+    assert mrcz.ioDM.read_dm4 is mrcz.ioDM.readDM4 is mrcz.read_dm4
+    assert mrcz.ioDM.async_read_dm4 is mrcz.ioDM.asyncReadDM4 is mrcz.async_read_dm4
+
+
 @pytest.mark.parametrize("name", ["REVERSE_CCPEM_ENUM", "BLOSC_PRESENT", "BLOSC2_PRESENT",
                                   "CAN_COMPRESS", "setDefaultThreads", "_setAsyncWorkers", "test",
                                   "__version__", "MRCError", "MRCFormatError",

@@ -25,13 +25,21 @@ from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record, amend, make_index
+from .journal import ChangedSource, is_journal
 from .parallel import blosc_settings, run_ordered, threads_of
 from .pixels import Pixels
 from .progress import Advance, shown, title_of
 from .reader import MRCReader
 from .sinks import AtomicFile
 from .sources import Source
-from .trailer import MAGIC, can_hash, hash_of, make_trailer, read_trailer, trailer_start
+from .trailer import (
+    can_hash,
+    hash_of,
+    make_trailer,
+    read_trailer,
+    trailer_bytes,
+    trailer_start,
+)
 
 __all__ = ["Finding", "RepairReport", "check_file", "repair", "verify"]
 
@@ -146,6 +154,10 @@ def _findings(
     record, source = reader.record, reader.source
     if record.fields["exttyp"].lower() == b"json" and reader.extended and not reader.metadata:
         yield Finding("the JSON metadata can't be read", offset=HEADER_BYTES)
+    if isinstance(source, ChangedSource):
+        yield Finding("a write was interrupted when it was safe, but not yet in place: mrcz reads "
+                      "its frames, other programs old and new ones; the next write with idx= "
+                      "completes it, and repair writes a copy that is complete", offset=source.size)
     yield from _trailer_findings(source, record)
     try:
         table = FrameTable(source, record)
@@ -176,12 +188,12 @@ def _trailer_findings(source: Source, record: Record) -> Iterator[Finding]:
 
 
 def _remainder_findings(source: Source, record: Record, end: int) -> Iterator[Finding]:
-    """Find what an append leaves that was killed: bytes that no header counts."""
+    """Find what a writer leaves that is killed: bytes that no header counts."""
+    if trailer_start(source, record) == end:
+        end += trailer_bytes(record.nz)
     surplus = source.size - end
-    if record.compressor is not None and surplus > 0 and not (
-        surplus > len(MAGIC) and source.read(end, len(MAGIC)) == MAGIC
-    ):
-        yield Finding(f"{surplus} bytes behind the last frame belong to nothing, as an append "
+    if surplus > 0 and (record.compressor is not None or is_journal(source, end)):
+        yield Finding(f"{surplus} bytes behind the last frame belong to nothing, as a write "
                       f"leaves them that was interrupted", offset=end)
 
 

@@ -19,6 +19,7 @@ from .errors import MRCError, MRCTruncatedError
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
+from .journal import as_changed
 from .pixels import Pixels, memory_dtype
 from .progress import Advance
 from .recycling import empty
@@ -74,6 +75,7 @@ class MRCReader:
         verify: bool | None = None,
     ) -> None:
         self.source: Source = open_source(file)
+        self.record: Record
         try:
             self._read_header(endian, convention)
         except BaseException:
@@ -86,9 +88,11 @@ class MRCReader:
         self._table: FrameTable | None = None
 
     def _read_header(self, endian: str, convention: str) -> None:
-        source = self.source
-        head = source.read(0, HEADER_BYTES if source.holds(HEADER_BYTES) else source.size)
-        self.record: Record = parse(head, path=source.name, endian=endian, convention=convention)
+        self.record = self._parsed(endian, convention)
+        source = as_changed(self.source, self.record)
+        if source is not self.source:
+            self.source = source
+            self.record = self._parsed(endian, convention)
         offset = self.record.data_offset
         if not source.holds(offset):
             raise MRCTruncatedError("the file ends within its extended header", path=source.name,
@@ -98,6 +102,11 @@ class MRCReader:
         self.metadata: dict[str, Any] = {}
         if self.extended and self.record.fields["exttyp"].lower() == b"json":
             self.metadata = metadata.decode(self.extended, source.name)
+
+    def _parsed(self, endian: str, convention: str) -> Record:
+        source = self.source
+        head = source.read(0, HEADER_BYTES if source.holds(HEADER_BYTES) else source.size)
+        return parse(head, path=source.name, endian=endian, convention=convention)
 
     def __enter__(self) -> MRCReader:
         return self

@@ -69,6 +69,11 @@ class Source:
         """Bytes in all."""
         raise NotImplementedError
 
+    @property
+    def known_size(self) -> int | None:
+        """Bytes in all; None where that means to read to the end first."""
+        return self.size
+
     def close(self) -> None:
         """Give back what is held; safe to call twice."""
 
@@ -233,6 +238,10 @@ class StreamSource(Source):
             while not self._at_end:
                 self._fetch(self._available + 16 * _STREAM_STEP)
             return self._available
+
+    @property
+    def known_size(self) -> int | None:  # noqa: D102
+        return self._available if self._at_end else None
 
     def holds(self, end: int) -> bool:  # noqa: D102
         with self._lock:

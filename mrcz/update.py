@@ -1,11 +1,10 @@
 """Writing frames into files that exist: in place, at the end, or in their midst.
 
-The header goes last, so a process that is killed leaves a file that reads as before.
+A process that is killed, or an error, leaves a file that reads as before, or as after.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import operator
 import os
@@ -21,10 +20,11 @@ from .containers import Container
 from .encoding import FrameEncoder, FrameFormat
 from .errors import FrameIndexError, MRCError
 from .header import HEADER_BYTES, VOLUME, Record, amend, make_index
+from .journal import is_journal
 from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
-from .sinks import AtomicFile, InPlaceFile
+from .sinks import AtomicFile, InPlaceFile, complete_change
 from .sources import FileSource, is_url
 from .statistics import Statistics
 from .trailer import Trailer, hash_of, make_trailer, trailer_bytes
@@ -75,6 +75,7 @@ def write_frames(
     if number is None or not os.path.exists(path):
         _make(container, path, number or 0, wanted, dtype, options)
         return
+    complete_change(path)
     with MRCReader(path) as reader:
         found = (reader.record.nz, reader.record.ny, reader.record.nx)
         if wanted is None or wanted == found:
@@ -182,51 +183,48 @@ class _Update:
         return replace(asked, compressor=compressor)
 
     def _write_raw(self, first: int) -> None:
-        record = self.record
-        offset = record.data_offset + first * record.frame_bytes
+        record, source = self.record, self.reader.source
         if self.options.codec is not None:
             raise ValueError(f"{record.path} is not compressed; frames with a compressor can't "
                              f"be added")
-        with self._in_place(keeps_from=None if first < record.nz else offset) as sink:
-            encoder = self._encoder(sink, offset, None)
+        end = record.data_offset + record.nz * record.frame_bytes
+        offset = record.data_offset + first * record.frame_bytes
+        kept = end if is_journal(source, end) else source.size
+        with self._in_place(kept=kept) as sink:
+            sink.truncate(kept)
+            nbytes = self.container.shape[0] * record.frame_bytes
+            replaces = first < record.nz and nbytes > 0
+            place = sink.begin_journal(offset, nbytes) if replaces else offset
+            encoder = self._encoder(sink, place, None)
             self._encode(encoder)
             nz = max(record.nz, first + len(encoder.lengths))
             self._finish(sink, nz, encoder.statistics if first == 0 else None)
 
     @contextmanager
-    def _in_place(self, *, keeps_from: int | None) -> Iterator[InPlaceFile]:
-        """Open the file for changes; if they fail, what was behind `keeps_from` comes back.
+    def _in_place(self, *, kept: int) -> Iterator[InPlaceFile]:
+        """Open the file for a change, made at the end unless something fails.
 
         Parameters
         ----------
-        keeps_from : int or None
-            Where new frames go, behind all others; None: they replace some, for good.
+        kept : int
+            How many bytes of the file count; behind them there is only what was left by a
+            writer that was killed.
         """
-        source, tail = self.reader.source, b""
-        head = source.read(0, HEADER_BYTES)
-        if keeps_from is not None:
-            tail = source.read(keeps_from, min(source.size - keeps_from,
-                                               trailer_bytes(self.record.nz)))
-        sink = InPlaceFile(self.record.path)
+        sink = InPlaceFile(self.record.path, kept, fsync=self.options.fsync)
         try:
             yield sink
-        except BaseException:
-            if keeps_from is not None:
-                with contextlib.suppress(OSError):
-                    sink.write_at(0, head)
-                    sink.write_at(keeps_from, tail)
-                    sink.truncate(source.size)
-            raise
+            sink.commit()
         finally:
             sink.abort()
 
     def _append_chunks(self) -> None:
-        record = self.record
+        record, reader = self.record, self.reader
         start = record.data_offset + record.fields["packed_bytes"]
-        if self.reader.trailer is None and start != self.reader.source.size:
-            start = self.reader.table.end  # damaged, or not filled, or an append was cut short
+        if reader.trailer is None and start != reader.source.size:
+            start = reader.table.end  # damaged, or not filled, or an append was cut short
+        kept = start if reader.trailer is None else start + trailer_bytes(record.nz)
         trailer = self._trailer()
-        with self._in_place(keeps_from=start) as sink:
+        with self._in_place(kept=kept) as sink:
             encoder = self._encoder(sink, start, self._codec())
             self._encode(encoder)
             checksums = None
@@ -291,7 +289,7 @@ class _Update:
         checksums: tuple[list[int], list[int]] | None = None,
         **changes: Any,
     ) -> None:
-        """Write the trailer, if there was one, and the header, last of all."""
+        """Write the trailer, if there was one, and the header."""
         record = self.record
         if nz != record.nz:
             changes["nz"] = nz
@@ -321,8 +319,4 @@ class _Update:
                 trailer = make_trailer(record.data_offset, *checksums, head + self.reader.extended)
             sink.write_at(end, trailer)
             sink.truncate(end + len(trailer))
-        if self.options.fsync:
-            sink.sync()
         sink.write_at(0, head)
-        if self.options.fsync:
-            sink.sync()

@@ -336,8 +336,9 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
     file = InPlaceFile(path)
     try:
         file.write_at(0, amend(new, "<", **changes))
-    finally:
         file.commit()
+    finally:
+        file.abort()
 
 
 def _volumes(written: Record, slices: int) -> dict[str, Any]:

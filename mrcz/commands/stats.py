@@ -164,8 +164,9 @@ def fix_header(path: str, reader: MRCReader, found: Statistics) -> None:
         if trailer is not None:
             file.write_at(record.data_offset + record.fields["packed_bytes"],
                           replace(trailer, head_checksum=hash_of(head)).pack())
-    finally:
         file.commit()
+    finally:
+        file.abort()
 
 
 def _row(result: Measured) -> tuple[str, ...]:

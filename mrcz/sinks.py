@@ -271,7 +271,8 @@ class _ChangingFile(_DescriptorSink):
         super().write_at(journal.record, self._record or old)
         checksum = 0
         for start in range(journal.body, journal.footer, _STEP_BYTES):
-            checksum = crc32(super().read_at(start, min(_STEP_BYTES, journal.footer - start)), checksum)
+            data = super().read_at(start, min(_STEP_BYTES, journal.footer - start))
+            checksum = crc32(data, checksum)
         journal = replace(journal, old_record=crc32(old), checksum=checksum)
         self._sync_if_asked()
         super().write_at(journal.footer, journal.pack())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import journal, sinks
+from mrcz import encoding, journal, placing, sinks
 from mrcz.reader import MRCReader
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -235,6 +235,26 @@ def test_a_reader_keeps_what_it_opened(tmp_path: Path, caplog: pytest.LogCapture
         mrcz.writeMRC(OLD, path, idx=6)
         assert np.array_equal(stack[:], overwritten(2))
     assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([overwritten(2), OLD]))
+
+
+def test_frames_read_back_for_their_checksums_while_they_are_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame so large that its pieces aren't kept, and a trailer so long that it is held."""
+    monkeypatch.setattr(placing, "_MOST_KEPT", 0)
+    monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 12)
+    encoding._piece_bytes.cache_clear()
+    path = tmp_path / "a.mrcz"
+    few = DICE.poisson(1, (2, 100, 120)).astype("int16")
+    image = np.concatenate([np.zeros((200, 100, 120), "int16"), few])
+    mrcz.writeMRC(image[:200], path, **CHECKED, blocksize=1 << 11)
+    mrcz.writeMRC(image[200:201], path, idx=200, compressor="zstd", blocksize=1 << 11)
+    mrcz.writeMRC(image[201:], path, idx=201, compressor="zstd", blocksize=1 << 11)
+    encoding._piece_bytes.cache_clear()
+    assert np.array_equal(mrcz.readMRC(path)[0], image)
+    assert mrcz.verify(path) == []
+    with MRCReader(path) as reader:
+        assert reader.trailer is not None
 
 
 class Boom(Exception):

@@ -285,6 +285,9 @@ def decompress(chunk: memoryview, header: ChunkHeader, address: int, *, path: st
         If a package or codec for it is missing.
     """
     if not header.is_blosc1 or blosc_extension is None:
+        if header.is_blosc1 and not BLOSC2_PRESENT:
+            raise MissingCodecError(f"{path}: frame {frame} needs the package 'blosc': "
+                                    "pip install blosc")
         from . import codec2
 
         codec2.decompress(chunk, header.nbytes, address, path=path, offset=offset, frame=frame)

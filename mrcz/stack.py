@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .errors import MRCError
+from .errors import MissingCodecError, MRCError
 from .headerdict import HEADER_KEYS, HeaderDict
 from .indexing import Selection, select
 from .parallel import threads_of
@@ -226,8 +226,17 @@ class Stack:
         ----------
         chunks : 'auto' or as in `dask.array.from_array`
             'auto': whole frames, about 64 MiB together.
+
+        Raises
+        ------
+        MissingCodecError
+            Without dask; an ImportError.
         """
-        import dask.array as da
+        try:
+            import dask.array as da
+        except ImportError as error:
+            raise MissingCodecError("to_dask needs the package 'dask': pip install mrcz[dask]"
+                                    ) from error
 
         if isinstance(chunks, str) and chunks == "auto":
             frame_bytes = max(1, self.nbytes // len(self))

@@ -248,7 +248,8 @@ def test_importing_has_no_side_effects():
 
 WITHOUT_BLOSC = """
 import io, sys
-sys.modules["blosc"] = sys.modules["blosc2"] = sys.modules["rapidjson"] = None
+for name in ("blosc", "blosc2", "rapidjson", "dask"):
+    sys.modules[name] = None
 import numpy as np, mrcz
 assert mrcz.BLOSC_PRESENT is False and mrcz.CAN_COMPRESS is False
 file = io.BytesIO()
@@ -265,15 +266,28 @@ for backend in (None, "blosc1", "blosc2"):
 try:
     mrcz.readMRC(sys.argv[1])
 except ImportError as error:
-    assert "blosc" in str(error), error
+    assert "'blosc'" in str(error), error
 else:
     raise AssertionError("decompressed without a compressor")
+file.seek(0)
+try:
+    mrcz.open(file).to_dask()
+except ImportError as error:
+    assert "mrcz[dask]" in str(error), error
+else:
+    raise AssertionError("dask without dask")
+import runpy, unittest
+names = runpy.run_path(sys.argv[2])
+result = unittest.TestResult()
+unittest.defaultTestLoader.loadTestsFromTestCase(names["RoundTrip"]).run(result)
+assert result.wasSuccessful(), result.errors
 """
 
 
 def test_without_blosc_raw_files_still_work():
     golden = Path(__file__).parent / "data" / "golden" / "0.6.0_u2_zstd.mrcz"
-    subprocess.run([sys.executable, "-c", WITHOUT_BLOSC, str(golden)], check=True,
+    short_test = Path(__file__).with_name("test_selftest.py")
+    subprocess.run([sys.executable, "-c", WITHOUT_BLOSC, str(golden), str(short_test)], check=True,
                    cwd=Path(mrcz.__file__).parents[1])
 
 

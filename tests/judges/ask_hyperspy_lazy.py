@@ -107,8 +107,8 @@ def do_distribute(job):
 
     image = np.load(job["given"])
     answers = []
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, \
-            Client(cluster):
+    with LocalCluster(n_workers=1, threads_per_worker=1,
+                      dashboard_address="127.0.0.1:0") as cluster, Client(cluster):
         for step in range(2):
             mrcz.writeMRC(image + image.dtype.type(step), job["path"], compressor="zstd")
             before = decoded

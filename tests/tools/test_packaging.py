@@ -1,4 +1,4 @@
-"""What is written for other machines: the conda recipe and the GitHub workflow, by their linters."""
+"""What is written for other machines: conda recipe and workflow, by their linters."""
 
 from __future__ import annotations
 

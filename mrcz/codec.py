@@ -2,9 +2,7 @@
 
 A c-blosc version-2 chunk is a 16-byte header (version, codec version, flags, typesize,
 then the int32 nbytes, blocksize and cbytes), a table of int32 block offsets counted
-from the chunk's first byte, and the blocks. Blocks don't know of each other, so a run
-of them behind a new header and table is a chunk again: that is how rows of a frame are
-read without the rest, and how several threads work on one frame.
+from the chunk's first byte, and the blocks, which `mrcz.blocks` takes out of it.
 """
 
 from __future__ import annotations
@@ -15,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .arguments import integer
 from .errors import MissingCodecError, MRCFormatError, MRCTruncatedError
@@ -35,7 +31,6 @@ __all__ = [
     "ChunkHeader",
     "CodecOptions",
     "blosc_extension",
-    "cut_chunk",
     "parse_chunk_header",
 ]
 
@@ -52,13 +47,15 @@ MAX_OVERHEAD = 16
 BLOSC2_OVERHEAD = 1024
 """Allowance for the longer headers of version 3 and above."""
 
+FLAG_SHUFFLE = 0x1
 FLAG_MEMCPY = 0x2
+FLAG_BITSHUFFLE = 0x4
 FLAG_NO_SPLIT = 0x10
 VERSION_BLOSC1 = 2
 """Highest chunk version that c-blosc 1 reads; blosc2 writes 5."""
 
 SHUFFLES: dict[str, int] = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
-FILTER_FLAGS = {0x1: "shuffle", 0x4: "bitshuffle"}
+FILTER_FLAGS = {FLAG_SHUFFLE: "shuffle", FLAG_BITSHUFFLE: "bitshuffle"}
 
 _DEFAULT_BLOCKSIZE = {"zstd": 1 << 20, "zlib": 1 << 20}
 _FAST_BLOCKSIZE = 1 << 18
@@ -317,83 +314,6 @@ def _require_codec(header: ChunkHeader, path: str) -> None:
     if name not in available_compressors():
         raise MissingCodecError(f"{path}: the installed blosc was built without "
                                 f"{name or f'codec format {header.flags >> 5}'}")
-
-
-class BlockTable(NamedTuple):
-    """Where the blocks of a chunk lie, counted from the chunk's first byte."""
-
-    starts: np.ndarray[Any, np.dtype[np.int64]]
-    stops: np.ndarray[Any, np.dtype[np.int64]]
-
-
-def parse_block_table(
-    header: ChunkHeader, prefix: bytes, *, path: str, offset: int, frame: int
-) -> BlockTable:
-    """Return where the blocks of a chunk start and stop.
-
-    Blocks may be stored in any order, since c-blosc's threads append them as they
-    finish; a block stops where the next one in the file starts.
-
-    Parameters
-    ----------
-    header : ChunkHeader
-        Of a chunk that is not stored as it is.
-    prefix : bytes
-        The chunk's first ``header.prefix_bytes``.
-    path, offset, frame
-        For messages.
-
-    Raises
-    ------
-    MRCFormatError
-        If a block lies outside of the chunk.
-    """
-    starts = np.frombuffer(prefix, "<i4", header.block_count, CHUNK_HEADER_BYTES).astype(np.int64)
-    order = np.argsort(starts, kind="stable")
-    stops = np.empty_like(starts)
-    stops[order[:-1]] = starts[order[1:]]
-    stops[order[-1]] = header.cbytes
-    if starts[order[0]] < header.prefix_bytes or (stops <= starts).any():
-        raise MRCFormatError(f"frame {frame} has a bad table of blocks", path=path, offset=offset)
-    return BlockTable(starts, stops)
-
-
-class Cut(NamedTuple):
-    """A run of blocks as a chunk of its own: `prefix`, then the bytes of `ranges`."""
-
-    prefix: bytes
-    header: ChunkHeader
-    ranges: list[tuple[int, int]]
-
-
-def cut_chunk(header: ChunkHeader, table: BlockTable, first: int, last: int) -> Cut:
-    """Return a chunk of the blocks ``first`` to ``last - 1`` of another.
-
-    Parameters
-    ----------
-    header, table
-        Of the whole chunk.
-    first, last : int
-        Range of blocks.
-    """
-    starts, stops = table.starts[first:last], table.stops[first:last]
-    count = last - first
-    nbytes = min(last * header.blocksize, header.nbytes) - first * header.blocksize
-    blocksize, flags = header.blocksize, header.flags
-    if nbytes < blocksize:
-        # The short last block alone: a full block of its size, but never split in streams.
-        blocksize, flags = nbytes, flags | FLAG_NO_SPLIT
-    order = np.argsort(starts, kind="stable")
-    sizes = (stops - starts)[order]
-    positions = np.empty_like(starts)
-    positions[order] = CHUNK_HEADER_BYTES + 4 * count + np.cumsum(sizes) - sizes
-    cbytes = CHUNK_HEADER_BYTES + 4 * count + int(sizes.sum())
-    cut = header._replace(flags=flags, nbytes=nbytes, blocksize=blocksize, cbytes=cbytes)
-    breaks = np.flatnonzero(starts[order[1:]] != stops[order[:-1]]) + 1
-    run_starts = starts[order][np.concatenate(([0], breaks))]
-    run_stops = stops[order][np.concatenate((breaks - 1, [count - 1]))]
-    ranges = list(zip(run_starts.tolist(), run_stops.tolist(), strict=True))
-    return Cut(cut.pack() + positions.astype("<i4").tobytes(), cut, ranges)
 
 
 def join_headers(headers: Sequence[ChunkHeader]) -> ChunkHeader | None:

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .blocks import cut_chunk
 from .buffers import PIECE_BYTES, BufferPool, address_of
-from .codec import (
-    BLOSC_PRESENT,
-    CHUNK_HEADER_BYTES,
-    BlockTable,
-    ChunkHeader,
-    Cut,
-    cut_chunk,
-    decompress,
-    parse_block_table,
-    parse_chunk_header,
-)
-from .errors import MRCChecksumError, MRCFormatError
+from .chunks import Chunk, ChunkReader
+from .codec import CHUNK_HEADER_BYTES
+from .errors import MRCChecksumError
 from .frames import FrameTable
 from .header import Record
 from .parallel import blosc_settings, run_ordered
@@ -30,8 +22,8 @@ from .trailer import hash_of, hasher
 
 __all__ = ["FrameDecoder"]
 
-_PARALLEL_BLOCK_BYTES = 1 << 19
-"""Blocks from this size on are worth a thread each, where there are only two."""
+_PARALLEL_BYTES = 1 << 19
+"""Blocks of this many bytes together are a task."""
 
 
 class _Part(NamedTuple):
@@ -78,6 +70,7 @@ class FrameDecoder:
         self._checksums = checksums
         self._verify_parts = verify_parts
         self._pool = BufferPool()
+        self._chunks = ChunkReader(source, record, table, self._pool)
         self._is_native = record.disk_dtype.isnative and not record.mode.converted
 
     def read(
@@ -105,12 +98,8 @@ class FrameDecoder:
         """
         if not out.size:
             return
-        pieces = len(frames) * out.shape[1] * self._record.row_bytes / PIECE_BYTES
-        tasks: Iterable[Task] = self._tasks(frames, first_row, out)
-        if len(frames) == 1 and pieces < 1:
-            tasks = list(tasks)
-            pieces = len(tasks)
-        threads = max(1, min(threads, round(pieces)))
+        tasks = self._tasks(frames, first_row, out)
+        threads = max(1, min(threads, self._threads_worth(len(frames), out.shape[1])))
         if self._record.compressor is None:
             run_ordered(tasks, _call, threads=threads)
             return
@@ -121,6 +110,15 @@ class FrameDecoder:
                 run_ordered(tasks, _call, _Verifier(self).consume, threads=threads)
 
     # Planning: which task fills which part of the output.
+
+    def _threads_worth(self, frames: int, rows: int) -> int:
+        """Return how many threads the work is worth, at about a millisecond each."""
+        nbytes = rows * self._record.row_bytes
+        if rows == self._record.ny:
+            return round(frames * nbytes / PIECE_BYTES)
+        # Some rows cost a block at least.
+        nbytes = max(nbytes, min(self._record.frame_bytes, _PARALLEL_BYTES))
+        return round(frames * nbytes / (2 * _PARALLEL_BYTES))
 
     def _tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
         if not (self._is_native and out[0].flags.c_contiguous):
@@ -162,25 +160,27 @@ class FrameDecoder:
                               target[start : start + rows])
 
     def _span_tasks(self, frame: int, first_row: int, out: Pixels) -> Iterator[Task]:
-        """Yield tasks for some rows of a frame: whole blocks in place, parts by copying."""
+        """Yield tasks for some rows of a frame, straight into the output."""
+        flat = out.reshape(-1).view(np.uint8)
+        start = first_row * self._record.row_bytes
         if self._record.compressor is None:
-            yield partial(self._read_rows, frame, first_row, out)
-            return
-        header, table = self._chunk(frame)
-        if table is None or header.blocksize < _PARALLEL_BLOCK_BYTES:
-            yield from self._row_tasks([frame], first_row, out[None])
+            yield partial(self._source.read_into, self._table.span(frame)[0] + start, flat.data)
             return
         if self._checksums is not None and self._verify_parts:
             yield partial(self._verify_chunk, frame)
-        flat = out.reshape(-1).view(np.uint8)
-        begin = first_row * self._record.row_bytes
-        start, end, size = begin, begin + flat.nbytes, header.blocksize
-        while start < end:
-            block = start // size
-            stop = min((block + 1) * size, end)
-            yield partial(self._decode_part, frame, header, table, block, start - block * size,
-                          flat[start - begin : stop - begin])
-            start = stop
+        chunk = self._chunks.find(frame)
+        if chunk.header.is_memcpy:
+            offset = chunk.offset + CHUNK_HEADER_BYTES + start
+            yield partial(self._source.read_into, offset, flat.data)
+        elif chunk.blocks is None:
+            yield partial(self._read_rows, frame, first_row, out)
+        else:
+            size = chunk.header.blocksize
+            size *= max(1, _PARALLEL_BYTES // size)
+            edges = [*range((start // size + 1) * size, start + flat.nbytes, size)]
+            for begin, end in zip([start, *edges], [*edges, start + flat.nbytes], strict=True):
+                yield partial(self._chunks.read_bytes, chunk, begin,
+                              flat[begin - start : end - start])
 
     def _raw_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
         if out.flags.c_contiguous and frames[-1] - frames[0] == len(frames) - 1:
@@ -195,80 +195,48 @@ class FrameDecoder:
                               view[start : start + PIECE_BYTES])
 
     def _piece_tasks(self, frame: int, address: int) -> Iterator[Task]:
-        header, table = self._chunk(frame)
-        if table is None:
+        chunk = self._chunks.find(frame)
+        header = chunk.header
+        if chunk.blocks is None:
             yield partial(self._decode_run, frame, 1, address, 0)
             return
         step = max(1, PIECE_BYTES // header.blocksize)
-        decode: Callable[..., _Part | None] = self._decode_blocks
+        decode: Callable[..., _Part | None] = self._chunks.read_blocks
         if self._checksums is not None:
-            if (np.diff(table.starts) > 0).all():
+            if (np.diff(chunk.blocks.starts) > 0).all():
                 decode = self._decode_and_keep
             else:
                 yield partial(self._verify_chunk, frame)
         for first in range(0, header.block_count, step):
             last = min(first + step, header.block_count)
-            yield partial(decode, frame, header, table, first, last,
-                          address + first * header.blocksize)
+            yield partial(decode, chunk, first, last, address + first * header.blocksize)
 
     # Work: what a task does.
 
     def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
         """Decompress whole frames that lie one behind the other."""
-        path = self._record.path
         start, stop = self._table.span(first, count)
         with self._pool.borrow(stop - start) as buffer:
             view = buffer.data
             self._source.read_into(start, view)
             for frame in range(first, first + count):
                 offset, end = self._table.span(frame)
-                chunk = view[offset - start : end - start]
-                self._compare(frame, chunk)
-                header = self._header(frame, chunk, offset, end)
-                decompress(chunk, header, address, path=path, offset=offset, frame=frame)
+                data = view[offset - start : end - start]
+                self._compare(frame, data)
+                header = self._chunks.check(frame, data, offset, end)
+                self._chunks.decompress(frame, data, header, offset, address)
                 address += stride
 
-    def _decode_blocks(
-        self, frame: int, header: ChunkHeader, table: BlockTable, first: int, last: int,
-        address: int,
-    ) -> None:  # fmt: skip
-        """Decompress the blocks ``first`` to ``last - 1`` of a frame."""
-        cut = cut_chunk(header, table, first, last)
-        with self._pool.borrow(cut.header.cbytes) as buffer:
-            self._decode_cut(frame, cut, buffer.data, address)
-
-    def _decode_part(
-        self, frame: int, header: ChunkHeader, table: BlockTable, block: int, skipped: int,
-        out: Pixels,
-    ) -> None:  # fmt: skip
-        """Fill `out` with bytes of one block, from its byte `skipped` on."""
-        nbytes = min(header.blocksize, header.nbytes - block * header.blocksize)
-        if out.nbytes == nbytes:
-            self._decode_blocks(frame, header, table, block, block + 1, address_of(out))
-            return
-        with self._pool.borrow(nbytes) as whole:
-            self._decode_blocks(frame, header, table, block, block + 1, address_of(whole))
-            out[...] = whole[skipped : skipped + out.nbytes]
-
-    def _decode_and_keep(
-        self, frame: int, header: ChunkHeader, table: BlockTable, first: int, last: int,
-        address: int,
-    ) -> _Part:  # fmt: skip
+    def _decode_and_keep(self, chunk: Chunk, first: int, last: int, address: int) -> _Part:
         """Decompress blocks, and return their stored bytes for the checksum of the frame."""
-        cut = cut_chunk(header, table, first, last)
+        assert chunk.blocks is not None
+        cut = cut_chunk(chunk.header, chunk.blocks, first, last)
         buffer = self._pool.take(cut.header.cbytes)
         view = buffer.data[: cut.header.cbytes]
-        self._decode_cut(frame, cut, view, address)
-        return _Part(frame, view[len(cut.prefix) :], buffer, last == header.block_count)
-
-    def _decode_cut(self, frame: int, cut: Cut, view: memoryview, address: int) -> None:
-        offset, _ = self._table.span(frame)
-        position = len(cut.prefix)
-        view[:position] = cut.prefix
-        for start, stop in cut.ranges:
-            self._source.read_into(offset + start, view[position : position + stop - start])
-            position += stop - start
-        decompress(view, cut.header, address, path=self._record.path, offset=offset, frame=frame)
+        self._chunks.load(chunk, cut, view)
+        self._chunks.decompress(chunk.frame, view, cut.header, chunk.offset, address)
+        return _Part(chunk.frame, view[len(cut.prefix) :], buffer,
+                     last == chunk.header.block_count)
 
     def _read_rows(self, frame: int, first: int, out: Pixels) -> None:
         """Fill `out`, (rows, nx), from row `first` on, converting as needed."""
@@ -282,21 +250,17 @@ class FrameDecoder:
             self._verify_parts or (first == 0 and len(out) == self._record.ny)
         ):
             self._verify_chunk(frame)
-        header, table = self._chunk(frame)
-        if header.is_memcpy:
+        chunk = self._chunks.find(frame)
+        if chunk.header.is_memcpy:
             self._read_stored(offset + CHUNK_HEADER_BYTES + start, stop - start, out)
-            return
-        first_block, last_block = 0, header.block_count
-        if table is not None:
-            first_block, last_block = start // header.blocksize, -(-stop // header.blocksize)
-        skipped = first_block * header.blocksize
-        with self._pool.borrow(min(last_block * header.blocksize, header.nbytes) - skipped) as raw:
-            if table is None:
+        elif chunk.blocks is None:
+            with self._pool.borrow(chunk.header.nbytes) as raw:
                 self._decode_run(frame, 1, address_of(raw), 0)
-            else:
-                self._decode_blocks(frame, header, table, first_block, last_block,
-                                    address_of(raw))
-            self._convert(raw[start - skipped : stop - skipped], out)
+                self._convert(raw[start:stop], out)
+        else:
+            with self._pool.borrow(stop - start) as raw:
+                self._chunks.read_bytes(chunk, start, raw)
+                self._convert(raw, out)
 
     def _read_stored(self, offset: int, nbytes: int, out: Pixels) -> None:
         with self._pool.borrow(nbytes) as raw:
@@ -306,33 +270,12 @@ class FrameDecoder:
     def _convert(self, raw: Pixels, out: Pixels) -> None:
         disk_to_memory(raw.reshape(len(out), -1), self._record.mode, self._record.byteorder, out)
 
-    def _chunk(self, frame: int) -> tuple[ChunkHeader, BlockTable | None]:
-        """Return a frame's chunk header and, if it can be cut, its table of blocks."""
-        offset, end = self._table.span(frame)
-        header = self._header(frame, self._source.read(offset, CHUNK_HEADER_BYTES), offset, end)
-        if header.is_memcpy or not header.is_blosc1 or not BLOSC_PRESENT:
-            return header, None
-        prefix = self._source.read(offset, header.prefix_bytes)
-        return header, parse_block_table(header, prefix, path=self._record.path, offset=offset,
-                                         frame=frame)
-
-    def _header(self, frame: int, data: Any, offset: int, end: int) -> ChunkHeader:
-        """Return the chunk header in `data`, which must fill the frame's place."""
-        header = parse_chunk_header(data, 0, nbytes=self._record.frame_bytes, room=end - offset,
-                                    path=self._record.path, offset=offset, frame=frame)
-        if header.cbytes != end - offset:
-            raise MRCFormatError(f"frame {frame} does not end where the next one starts",
-                                 path=self._record.path, offset=offset,
-                                 expected=f"{end - offset} bytes", found=header.cbytes)
-        return header
-
     # Verification.
 
     def prefix_hasher(self, frame: int) -> Any:
         """Return a hasher of a chunk's header and table of blocks."""
-        header, _ = self._chunk(frame)
-        offset, _ = self._table.span(frame)
-        return hasher(self._source.read(offset, header.prefix_bytes))
+        chunk = self._chunks.find(frame)
+        return hasher(self._source.read(chunk.offset, chunk.header.prefix_bytes))
 
     def compare_digest(self, frame: int, digest: int) -> None:
         """Compare a chunk's checksum with the one in the trailer.

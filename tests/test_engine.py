@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import buffers, codec, decoding, encoding, parallel, placing, sinks
+from mrcz import blocks, buffers, codec, decoding, encoding, parallel, placing, sinks
 
 
 def chunk_of(
@@ -51,10 +51,10 @@ def test_any_run_of_blocks_is_a_chunk(
     if header.is_memcpy:
         assert chunk[16:] == values.tobytes()
         return
-    table = codec.parse_block_table(header, chunk, path="x", offset=0, frame=0)
+    table = blocks.parse_block_table(header, chunk, path="x", offset=0, frame=0)
     first = data.draw(st.integers(0, header.block_count - 1))
     last = data.draw(st.integers(first + 1, header.block_count))
-    cut = codec.cut_chunk(header, table, first, last)
+    cut = blocks.cut_chunk(header, table, first, last)
     small = cut.prefix + b"".join(chunk[start:stop] for start, stop in cut.ranges)
     assert len(small) == cut.header.cbytes
     out = np.empty(cut.header.nbytes, np.uint8)
@@ -94,7 +94,7 @@ def test_pieces_join_to_one_chunk(
         position += cbytes
     assert position == len(raw)
     for blocks_in_parallel in (1, 1 << 30):
-        monkeypatch.setattr(decoding, "_PARALLEL_BLOCK_BYTES", blocks_in_parallel)
+        monkeypatch.setattr(decoding, "_PARALLEL_BYTES", blocks_in_parallel)
         with mrcz.open(path, cache_bytes=0) as stack:
             for first, last in ((140, 160), (0, 1), (0, 9), (299, 300), (4, 299), (150, 151)):
                 assert np.array_equal(stack[1, first:last], frames[1, first:last])

@@ -155,10 +155,10 @@ def test_reads_only_the_blocks_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
         decoded.append(header.nbytes)
         real(chunk, header, *args, **kw)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("mrcz.decoding.decompress", counting)
+    monkeypatch.setattr("mrcz.chunks.decompress", counting)
     with mrcz.open(path) as stack:
         assert np.array_equal(stack[7, 100:132], movie[7, 100:132])
-        assert decoded == [2 << 16]  # 64 KiB of rows, over a border of blocks
+        assert sum(decoded) == 2 << 16  # 64 KiB of rows, over a border of blocks
         decoded.clear()
         assert np.array_equal(stack[7, 100:132], movie[7, 100:132])
         assert decoded == []  # from the cache

@@ -21,7 +21,9 @@ with atheris.instrument_imports(include=["mrcz"]):
     import numpy as np
 
     import mrcz
-    from mrcz import (  # noqa: F401  # noqa: F401
+    from mrcz import (  # noqa: F401
+        blocks,
+        buffers,
         codec,
         decoding,
         dm,
@@ -57,17 +59,17 @@ def fuzz_chunk(data: bytes) -> None:
         found = codec.parse_chunk_header(data, 0, nbytes=FRAME_BYTES, room=len(data), **facts)
         chunk = memoryview(data)[: found.cbytes]
         with contextlib.suppress(*ALLOWED):
-            codec.decompress(chunk, found, decoding.address_of(OUT), **facts)
+            codec.decompress(chunk, found, buffers.address_of(OUT), **facts)
         if found.is_memcpy or not found.is_blosc1:
             return
-        table = codec.parse_block_table(found, data[: found.prefix_bytes], **facts)
+        table = blocks.parse_block_table(found, data[: found.prefix_bytes], **facts)
         for first in range(min(found.block_count, 8)):
             for last in {first + 1, found.block_count}:
                 with contextlib.suppress(*ALLOWED):
-                    cut = codec.cut_chunk(found, table, first, last)
+                    cut = blocks.cut_chunk(found, table, first, last)
                     parts = b"".join(data[start:stop] for start, stop in cut.ranges)
                     small = memoryview(cut.prefix + parts)
-                    codec.decompress(small, cut.header, decoding.address_of(OUT), **facts)
+                    codec.decompress(small, cut.header, buffers.address_of(OUT), **facts)
 
 
 FOLDER = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)

@@ -12,7 +12,7 @@ import hyperspy.api as hs
 import numpy as np
 
 import mrcz
-import mrcz.decoding
+import mrcz.chunks
 
 warnings.simplefilter("ignore")
 
@@ -20,14 +20,14 @@ decoded = 0
 
 
 def count_what_is_decoded():
-    real = mrcz.decoding.decompress
+    real = mrcz.chunks.decompress
 
     def counting(chunk, header, *args, **kwargs):
         global decoded
         decoded += header.nbytes
         return real(chunk, header, *args, **kwargs)
 
-    mrcz.decoding.decompress = counting
+    mrcz.chunks.decompress = counting
 
 
 def resident(what="VmRSS"):

@@ -30,7 +30,8 @@ from .codec import (
 from .errors import MRCFormatError
 from .pixels import Pixels
 
-__all__ = ["BlockTable", "Cut", "PlanarBlock", "cut_chunk", "parse_block_table"]
+__all__ = ["BlockTable", "Cut", "Planes", "cut_chunk", "parse_block_table",
+           "without_filter"]  # fmt: skip
 
 _FILTERS = FLAG_SHUFFLE | FLAG_BITSHUFFLE
 
@@ -126,46 +127,56 @@ def _gathered(starts: _Offsets, stops: _Offsets) -> tuple[_Offsets, list[tuple[i
     return positions, list(zip(run_starts.tolist(), run_stops.tolist(), strict=True))
 
 
-class PlanarBlock:
-    """A block that is one chunk, to be decompressed with its filter left in place.
+def without_filter(cut: Cut) -> Cut:
+    """Return a cut that decompresses to what its filter left, `Planes`."""
+    header = cut.header._replace(flags=cut.header.flags & ~_FILTERS)
+    return Cut(header.pack() + cut.prefix[CHUNK_HEADER_BYTES:], header, cut.ranges)
 
-    Parameters
-    ----------
-    cut : Cut
-        The block, `cut_chunk` of one.
+
+class Planes(NamedTuple):
+    """How a block lies in memory when its filter has not been undone.
 
     Attributes
     ----------
-    cut : Cut
-        The same block as a chunk without a filter.
-    planes : int
-        How many there are; a byte of each makes as many bytes of pixels. 0: the block has
-        no filter that this could leave in place.
+    header : ChunkHeader
+        Of the chunk that is the block.
+    number : int
+        How many planes; a byte of each makes as many bytes of pixels.
+    columns : int
+        Bytes a plane.
     """
 
-    def __init__(self, cut: Cut) -> None:
-        self._header = header = cut.header
-        bare = header._replace(flags=header.flags & ~_FILTERS)
-        self.cut = Cut(bare.pack() + cut.prefix[CHUNK_HEADER_BYTES:], bare, cut.ranges)
-        self.planes = _plane_count(header)
-        self._columns = header.nbytes // self.planes if self.planes else 0
+    header: ChunkHeader
+    number: int
+    columns: int
 
-    def covers(self, start: int, stop: int) -> bool:
-        """Return whether the planes hold the bytes ``[start, stop)`` of pixels.
+    @classmethod
+    def of(cls, header: ChunkHeader) -> Planes | None:
+        """Return those of the block that is a chunk; None if no filter was used on it."""
+        filters, typesize = header.flags & _FILTERS, header.typesize
+        number, elements = 0, header.nbytes // typesize
+        if filters == FLAG_SHUFFLE and typesize > 1:
+            number = typesize
+        elif filters == FLAG_BITSHUFFLE and elements % 8 == 0:  # all others stay as they are
+            number = 8 * typesize
+        if not number or not elements or header.version != VERSION_BLOSC1:
+            return None
+        return cls(header, number, header.nbytes // number)
 
-        What is left where the size of the block is no multiple lies behind the planes.
-        """
-        return stop <= self._columns * self.planes
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all planes; behind them lies what is left, as it should be."""
+        return self.number * self.columns
 
-    def part(self, stored: Pixels, start: int, stop: int) -> tuple[Pixels, ChunkHeader, int]:
+    def part(self, block: Pixels, start: int, stop: int) -> tuple[Pixels, ChunkHeader, int]:
         """Return a chunk that has the bytes ``[start, stop)`` of pixels.
 
         Parameters
         ----------
-        stored : array of uint8
-            What `cut` decompresses to.
+        block : array of uint8
+            The planes.
         start, stop : int
-            Which bytes.
+            Which bytes, at most `nbytes`.
 
         Returns
         -------
@@ -176,33 +187,21 @@ class PlanarBlock:
         skipped : int
             Bytes in front of those that were asked for.
         """
-        first, last = start // self.planes, -(-stop // self.planes)
-        nbytes = (last - first) * self.planes
-        planes = stored[: self._columns * self.planes].reshape(self.planes, self._columns)
+        first, last = start // self.number, -(-stop // self.number)
+        nbytes = (last - first) * self.number
         # One block, in one stream as long as what it stands for: it is not compressed.
-        header = self._header._replace(
-            flags=self._header.flags | FLAG_NO_SPLIT, nbytes=nbytes, blocksize=nbytes,
+        header = self.header._replace(
+            flags=self.header.flags | FLAG_NO_SPLIT, nbytes=nbytes, blocksize=nbytes,
             cbytes=_ONE_STREAM_BYTES + nbytes)
         chunk = np.empty(header.cbytes, np.uint8)
         chunk[:_ONE_STREAM_BYTES] = np.frombuffer(
             header.pack() + _STREAM_TABLE.pack(CHUNK_HEADER_BYTES + 4, nbytes), np.uint8)
-        chunk[_ONE_STREAM_BYTES:].reshape(self.planes, -1)[...] = planes[:, first:last]
-        return chunk, header, start - first * self.planes
+        planes = block[: self.nbytes].reshape(self.number, self.columns)
+        chunk[_ONE_STREAM_BYTES:].reshape(self.number, -1)[...] = planes[:, first:last]
+        return chunk, header, start - first * self.number
 
 
 _STREAM_TABLE = struct.Struct("<2i")
 """Where the one block starts, and how long its one stream is."""
 _ONE_STREAM_BYTES = CHUNK_HEADER_BYTES + _STREAM_TABLE.size
 
-
-def _plane_count(header: ChunkHeader) -> int:
-    """Return into how many planes the filter has turned the one block of a chunk."""
-    filters, typesize = header.flags & _FILTERS, header.typesize
-    elements = header.nbytes // typesize
-    if header.version != VERSION_BLOSC1 or not elements:
-        return 0
-    if filters == FLAG_SHUFFLE and typesize > 1:
-        return typesize
-    if filters == FLAG_BITSHUFFLE and elements % 8 == 0:  # all others are left as they are
-        return 8 * typesize
-    return 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .blocks import BlockTable, Cut, PlanarBlock, cut_chunk, parse_block_table
+import numpy as np
+
+from .blocks import BlockTable, Cut, Planes, cut_chunk, parse_block_table, without_filter
 from .buffers import BufferPool, address_of
+from .cache import Cache
 from .codec import (
     BLOSC_PRESENT,
     CHUNK_HEADER_BYTES,
@@ -23,6 +26,8 @@ __all__ = ["Chunk", "ChunkReader"]
 
 _PLANAR_BYTES = 1 << 17
 """Of smaller blocks, undoing the filter of a part alone saves less than it costs."""
+_PREFIX_BYTES = 1 << 9
+"""What is read of a chunk first: its header, and nearly always its table of blocks."""
 
 
 class Chunk(NamedTuple):
@@ -32,6 +37,18 @@ class Chunk(NamedTuple):
     offset: int
     header: ChunkHeader
     blocks: BlockTable | None
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of pixels that can be read by themselves."""
+        return self.header.nbytes if self.blocks is None else self.header.blocksize
+
+
+class _Block(NamedTuple):
+    """A block in memory: as it should be, or as planes."""
+
+    data: Pixels
+    planes: Planes | None
 
 
 class ChunkReader:
@@ -60,10 +77,13 @@ class ChunkReader:
     def find(self, frame: int) -> Chunk:
         """Return a frame's chunk, its header and its table of blocks checked."""
         offset, end = self._table.span(frame)
-        header = self.check(frame, self._source.read(offset, CHUNK_HEADER_BYTES), offset, end)
+        size = max(CHUNK_HEADER_BYTES, min(end - offset, _PREFIX_BYTES))
+        prefix = self._source.read(offset, size)
+        header = self.check(frame, prefix, offset, end)
         if header.is_memcpy or not header.is_blosc1 or not BLOSC_PRESENT:
             return Chunk(frame, offset, header, None)
-        prefix = self._source.read(offset, header.prefix_bytes)
+        if len(prefix) < header.prefix_bytes:
+            prefix = self._source.read(offset, header.prefix_bytes)
         blocks = parse_block_table(header, prefix, path=self._record.path, offset=offset,
                                    frame=frame)
         return Chunk(frame, offset, header, blocks)
@@ -86,26 +106,34 @@ class ChunkReader:
 
     def read_blocks(self, chunk: Chunk, first: int, last: int, address: int) -> None:
         """Decompress the blocks ``first`` to ``last - 1`` to `address`."""
-        assert chunk.blocks is not None
-        self._read_cut(chunk, cut_chunk(chunk.header, chunk.blocks, first, last), address)
+        self._read_cut(chunk, _cut(chunk, first, last), address)
 
-    def read_bytes(self, chunk: Chunk, start: int, out: Pixels) -> None:
+    def read_bytes(self, chunk: Chunk, start: int, out: Pixels, cache: Cache | None) -> None:
         """Fill `out`, contiguous bytes, with those of a frame from `start` on.
 
-        Whole blocks go straight there.
+        Whole blocks go straight there; others are kept in `cache`, for rows nearby.
         """
-        size, nbytes = chunk.header.blocksize, chunk.header.nbytes
+        if chunk.header.is_memcpy:
+            self._source.read_into(chunk.offset + CHUNK_HEADER_BYTES + start, out.data)
+            return
+        size, nbytes = chunk.block_bytes, chunk.header.nbytes
         position, stop = start, start + out.nbytes
         while position < stop:
-            block = position // size
-            begin, end = block * size, min((block + 1) * size, nbytes)
+            number = position // size
+            begin, end = number * size, min((number + 1) * size, nbytes)
             if position == begin and end <= stop:
-                last = chunk.header.block_count if stop == nbytes else stop // size
-                self.read_blocks(chunk, block, last, address_of(out) + position - start)
+                last = -(-nbytes // size) if stop == nbytes else stop // size
+                self.read_blocks(chunk, number, last, address_of(out) + position - start)
                 position = min(last * size, nbytes)
             else:
                 end = min(end, stop)
-                self._read_part(chunk, block, position - begin, out[position - start : end - start])
+                part = out[position - start : end - start]
+                block = None if cache is None else cache.get((chunk.frame, number))
+                if block is None:
+                    block = self._block(chunk, number, part.nbytes)
+                    if cache is not None:
+                        cache.put((chunk.frame, number), block, block.data.nbytes)
+                self._copy(chunk, block, position - begin, part)
                 position = end
 
     def load(self, chunk: Chunk, cut: Cut, view: memoryview) -> None:
@@ -121,26 +149,37 @@ class ChunkReader:
             self.load(chunk, cut, buffer.data)
             self.decompress(chunk.frame, buffer.data, cut.header, chunk.offset, address)
 
-    def _read_part(self, chunk: Chunk, block: int, start: int, out: Pixels) -> None:
-        """Fill `out` with bytes of one block, from its byte `start` on."""
-        assert chunk.blocks is not None
-        cut = cut_chunk(chunk.header, chunk.blocks, block, block + 1)
-        nbytes, stop = cut.header.nbytes, start + out.nbytes
-        with self._pool.borrow(nbytes) as whole:
-            if nbytes >= _PLANAR_BYTES and 2 * out.nbytes <= nbytes:
-                planar = PlanarBlock(cut)
-                if planar.planes and planar.covers(start, stop):
-                    self._read_planar(chunk, planar, whole, start, out)
-                    return
-            self._read_cut(chunk, cut, address_of(whole))
-            out[...] = whole[start:stop]
+    def _block(self, chunk: Chunk, number: int, wanted: int) -> _Block:
+        """Return a block of which `wanted` bytes are needed."""
+        cut = _cut(chunk, number, number + 1)
+        nbytes, planes = cut.header.nbytes, None
+        if nbytes >= _PLANAR_BYTES and 2 * wanted <= nbytes:
+            planes = Planes.of(cut.header)
+        data = np.empty(nbytes, np.uint8)
+        self._read_cut(chunk, without_filter(cut) if planes else cut, address_of(data))
+        return _Block(data, planes)
 
-    def _read_planar(
-        self, chunk: Chunk, block: PlanarBlock, stored: Pixels, start: int, out: Pixels
-    ) -> None:
-        """Fill `out` from a block whose filter is undone where it must be; `stored` is scratch."""
-        self._read_cut(chunk, block.cut, address_of(stored))
-        piece, header, skipped = block.part(stored, start, start + out.nbytes)
-        # The scratch has served: its start takes what the piece decompresses to.
-        self.decompress(chunk.frame, piece.data, header, chunk.offset, address_of(stored))
-        out[...] = stored[skipped : skipped + out.nbytes]
+    def _copy(self, chunk: Chunk, block: _Block, start: int, out: Pixels) -> None:
+        """Fill `out` from a block, from its byte `start` on."""
+        stop = start + out.nbytes
+        if block.planes is None:
+            out[...] = block.data[start:stop]
+            return
+        covered = block.planes.nbytes  # what lies behind the planes is as it should be
+        if stop > covered:
+            out[max(0, covered - start) :] = block.data[max(start, covered) : stop]
+            if start >= covered:
+                return
+            out, stop = out[: covered - start], covered
+        piece, header, skipped = block.planes.part(block.data, start, stop)
+        target = out if header.nbytes == out.nbytes else np.empty(header.nbytes, np.uint8)
+        self.decompress(chunk.frame, piece.data, header, chunk.offset, address_of(target))
+        if target is not out:
+            out[...] = target[skipped : skipped + out.nbytes]
+
+
+def _cut(chunk: Chunk, first: int, last: int) -> Cut:
+    if chunk.blocks is None:  # behind the very header that was checked
+        stored = (CHUNK_HEADER_BYTES, chunk.header.cbytes)
+        return Cut(chunk.header.pack(), chunk.header, [stored])
+    return cut_chunk(chunk.header, chunk.blocks, first, last)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .blocks import cut_chunk
 from .buffers import PIECE_BYTES, BufferPool, address_of
+from .cache import Cache
 from .chunks import Chunk, ChunkReader
-from .codec import CHUNK_HEADER_BYTES
 from .errors import MRCChecksumError
 from .frames import FrameTable
 from .header import Record
@@ -53,6 +53,8 @@ class FrameDecoder:
         Of the chunks; those of whole frames are compared.
     verify_parts : bool
         Whether they are compared for parts of frames too, which means reading the whole.
+    cache : Cache, optional
+        Keeps the blocks that were read for rows of a single frame.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class FrameDecoder:
         checksums: Sequence[int] | None = None,
         *,
         verify_parts: bool = False,
+        cache: Cache | None = None,
     ) -> None:
         self._source = source
         self._record = record
         self._table = table
         self._checksums = checksums
         self._verify_parts = verify_parts
+        self._cache = cache
         self._pool = BufferPool()
         self._chunks = ChunkReader(source, record, table, self._pool)
         self._is_native = record.disk_dtype.isnative and not record.mode.converted
@@ -121,11 +125,12 @@ class FrameDecoder:
         return round(frames * nbytes / (2 * _PARALLEL_BYTES))
 
     def _tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
+        cache = self._cache if len(frames) == 1 else None
         if not (self._is_native and out[0].flags.c_contiguous):
-            yield from self._row_tasks(frames, first_row, out)
+            yield from self._row_tasks(frames, first_row, out, cache)
         elif out.shape[1] < self._record.ny:
             for frame, target in zip(frames, out, strict=True):
-                yield from self._span_tasks(frame, first_row, target)
+                yield from self._span_tasks(frame, first_row, target, cache)
         elif self._record.compressor is None:
             yield from self._raw_tasks(frames, out)
         elif self._record.frame_bytes >= 2 * PIECE_BYTES:
@@ -150,16 +155,20 @@ class FrameDecoder:
                 yield start, stop
                 start = stop
 
-    def _row_tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
+    def _row_tasks(
+        self, frames: Sequence[int], first_row: int, out: Pixels, cache: Cache | None
+    ) -> Iterator[Task]:
         rows = max(1, PIECE_BYTES // self._record.row_bytes)
         for frame, target in zip(frames, out, strict=True):
             if self._checksums is not None and len(target) == self._record.ny > rows:
                 yield partial(self._verify_chunk, frame)
             for start in range(0, len(target), rows):
                 yield partial(self._read_rows, frame, first_row + start,
-                              target[start : start + rows])
+                              target[start : start + rows], cache)
 
-    def _span_tasks(self, frame: int, first_row: int, out: Pixels) -> Iterator[Task]:
+    def _span_tasks(
+        self, frame: int, first_row: int, out: Pixels, cache: Cache | None
+    ) -> Iterator[Task]:
         """Yield tasks for some rows of a frame, straight into the output."""
         flat = out.reshape(-1).view(np.uint8)
         start = first_row * self._record.row_bytes
@@ -169,18 +178,12 @@ class FrameDecoder:
         if self._checksums is not None and self._verify_parts:
             yield partial(self._verify_chunk, frame)
         chunk = self._chunks.find(frame)
-        if chunk.header.is_memcpy:
-            offset = chunk.offset + CHUNK_HEADER_BYTES + start
-            yield partial(self._source.read_into, offset, flat.data)
-        elif chunk.blocks is None:
-            yield partial(self._read_rows, frame, first_row, out)
-        else:
-            size = chunk.header.blocksize
-            size *= max(1, _PARALLEL_BYTES // size)
-            edges = [*range((start // size + 1) * size, start + flat.nbytes, size)]
-            for begin, end in zip([start, *edges], [*edges, start + flat.nbytes], strict=True):
-                yield partial(self._chunks.read_bytes, chunk, begin,
-                              flat[begin - start : end - start])
+        size = chunk.block_bytes
+        size *= max(1, _PARALLEL_BYTES // size)
+        edges = [*range((start // size + 1) * size, start + flat.nbytes, size)]
+        for begin, end in zip([start, *edges], [*edges, start + flat.nbytes], strict=True):
+            part = flat[begin - start : end - start]
+            yield partial(self._chunks.read_bytes, chunk, begin, part, cache)
 
     def _raw_tasks(self, frames: Sequence[int], out: Pixels) -> Iterator[Task]:
         if out.flags.c_contiguous and frames[-1] - frames[0] == len(frames) - 1:
@@ -238,7 +241,7 @@ class FrameDecoder:
         return _Part(chunk.frame, view[len(cut.prefix) :], buffer,
                      last == chunk.header.block_count)
 
-    def _read_rows(self, frame: int, first: int, out: Pixels) -> None:
+    def _read_rows(self, frame: int, first: int, out: Pixels, cache: Cache | None) -> None:
         """Fill `out`, (rows, nx), from row `first` on, converting as needed."""
         row_bytes = self._record.row_bytes
         start, stop = first * row_bytes, (first + len(out)) * row_bytes
@@ -250,17 +253,9 @@ class FrameDecoder:
             self._verify_parts or (first == 0 and len(out) == self._record.ny)
         ):
             self._verify_chunk(frame)
-        chunk = self._chunks.find(frame)
-        if chunk.header.is_memcpy:
-            self._read_stored(offset + CHUNK_HEADER_BYTES + start, stop - start, out)
-        elif chunk.blocks is None:
-            with self._pool.borrow(chunk.header.nbytes) as raw:
-                self._decode_run(frame, 1, address_of(raw), 0)
-                self._convert(raw[start:stop], out)
-        else:
-            with self._pool.borrow(stop - start) as raw:
-                self._chunks.read_bytes(chunk, start, raw)
-                self._convert(raw, out)
+        with self._pool.borrow(stop - start) as raw:
+            self._chunks.read_bytes(self._chunks.find(frame), start, raw, cache)
+            self._convert(raw, out)
 
     def _read_stored(self, offset: int, nbytes: int, out: Pixels) -> None:
         with self._pool.borrow(nbytes) as raw:

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import metadata
 from .arguments import integer
+from .cache import Cache
 from .codec import CHUNK_HEADER_BYTES
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCTruncatedError
@@ -48,6 +49,8 @@ class MRCReader:
     verify : bool, optional
         Whether checksums, where the file has them, are compared: None for whole frames,
         True for parts of frames too, False never.
+    cache : Cache, optional
+        Keeps the blocks that were read for rows of a single frame.
 
     Attributes
     ----------
@@ -73,6 +76,7 @@ class MRCReader:
         endian: str = "le",
         convention: str = "ccpem",
         verify: bool | None = None,
+        cache: Cache | None = None,
     ) -> None:
         self.source: Source = open_source(file)
         self.record: Record
@@ -83,6 +87,7 @@ class MRCReader:
             raise
         self._lock = threading.RLock()
         self._verify = verify
+        self._cache = cache
         self._trailer: Trailer | None = None
         self._decoder: FrameDecoder | None = None
         self._table: FrameTable | None = None
@@ -196,7 +201,8 @@ class MRCReader:
                     self._check_head(self._trailer)
                     checksums = self._trailer.checksums
                 self._decoder = FrameDecoder(self.source, self.record, table, checksums,
-                                             verify_parts=bool(self._verify))
+                                             verify_parts=bool(self._verify),
+                                             cache=self._cache)
             return self._decoder
 
     def _check_head(self, trailer: Trailer) -> None:

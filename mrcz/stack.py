@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 
+from .cache import Cache
 from .errors import MissingCodecError, MRCError
 from .headerdict import HEADER_KEYS, HeaderDict
 from .indexing import Selection, select
@@ -74,8 +73,8 @@ class Stack:
         }  # fmt: skip
         self._pixelunits = pixelunits
         self._n_threads = n_threads
-        self._cache = _Cache(cache_bytes)
-        self._reader = MRCReader(file, **self._options)
+        self._cache = Cache(cache_bytes)
+        self._reader = MRCReader(file, **self._options, cache=self._cache)
         self._identity = self._reader.source.identity
         if isinstance(self._reader.source, StreamSource):
             logger.warning("%s can only be read from its start on: what is asked for, and all "
@@ -179,11 +178,14 @@ class Stack:
         threads = threads_of(self._n_threads)
         if len(frames) != 1:
             return self._reader.read(frames, rows=rows, threads=threads)
-        name = (int(frames[0]), rows)
-        block = self._cache.get(name)
-        if block is None:
-            block = self._reader.read(frames, rows=rows, threads=threads)
-            self._cache.put(name, block)
+        name = ("frame", int(frames[0]))
+        whole = self._cache.get(name)
+        if whole is not None:
+            part: Pixels = whole[:, slice(*rows)].copy()
+            return part
+        block = self._reader.read(frames, rows=rows, threads=threads)
+        if block.shape[1] == self.shape[1] and block.nbytes <= self._cache.limit // 16:
+            self._cache.put(name, block.copy(), block.nbytes)
         return block
 
     def _read_narrow(self, selection: Selection) -> Pixels:
@@ -326,37 +328,6 @@ class Stack:
     def close(self) -> None:
         """Close the file."""
         self._reader.close()
-
-
-class _Cache:
-    """The blocks that were used last, up to a number of bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = int(limit)
-        self._blocks: OrderedDict[Any, Pixels] = OrderedDict()
-        self._nbytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, name: Any) -> Pixels | None:
-        """Return a copy of a block; None if it is not kept."""
-        with self._lock:
-            block = self._blocks.get(name)
-            if block is not None:
-                self._blocks.move_to_end(name)
-        return None if block is None else block.copy()
-
-    def put(self, name: Any, block: Pixels) -> None:
-        """Keep a copy of a block, unless it is so large that copying it would cost."""
-        if block.nbytes > self.limit // 16:
-            return
-        with self._lock:
-            if name in self._blocks:
-                return
-            self._blocks[name] = block.copy()
-            self._nbytes += block.nbytes
-            while self._nbytes > self.limit:
-                _, old = self._blocks.popitem(last=False)
-                self._nbytes -= old.nbytes
 
 
 def _narrows(selection: Selection, shape: tuple[int, ...]) -> bool:

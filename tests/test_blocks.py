@@ -29,30 +29,30 @@ def decompressed(chunk: bytes | memoryview, nbytes: int) -> np.ndarray:
     return out[:nbytes]
 
 
-def check_parts(chunk: bytes, data: st.DataObject) -> int:
-    """Compare parts of one block with the same of the whole chunk; return the planes."""
+def check_parts(chunk: bytes, data: st.DataObject) -> None:
+    """Compare parts of one block with the same of the whole chunk."""
     header = codec.read_chunk_header(chunk)
     whole = decompressed(chunk, header.nbytes)
     table = blocks.parse_block_table(header, chunk, **FACTS)
     number = data.draw(st.integers(0, header.block_count - 1))
-    block = blocks.PlanarBlock(blocks.cut_chunk(header, table, number, number + 1))
-    start = number * header.blocksize
-    nbytes = min(header.blocksize, header.nbytes - start)
-    if not block.planes:
-        return 0
-    ranges = [chunk[first:last] for first, last in block.cut.ranges]
-    stored = decompressed(block.cut.prefix + b"".join(ranges), nbytes)
-    first = data.draw(st.integers(0, nbytes - 1))
-    last = data.draw(st.integers(first + 1, nbytes))
-    if not block.covers(first, last):
-        assert nbytes - last < block.planes
-        return 0
-    piece, small, skipped = block.part(stored, first, last)
+    cut = blocks.cut_chunk(header, table, number, number + 1)
+    planes = blocks.Planes.of(cut.header)
+    if planes is None:
+        return
+    start, nbytes = number * header.blocksize, cut.header.nbytes
+    bare = blocks.without_filter(cut)
+    ranges = [chunk[first:last] for first, last in bare.ranges]
+    stored = decompressed(bare.prefix + b"".join(ranges), nbytes)
+    assert 0 <= nbytes - planes.nbytes < planes.number
+    expected = whole[start + planes.nbytes : start + nbytes]
+    assert stored[planes.nbytes :].tobytes() == expected.tobytes()
+    first = data.draw(st.integers(0, planes.nbytes - 1))
+    last = data.draw(st.integers(first + 1, planes.nbytes))
+    piece, small, skipped = planes.part(stored, first, last)
     assert small == codec.read_chunk_header(piece[:16].tobytes())
-    assert small.nbytes <= last - first + 2 * block.planes
+    assert small.nbytes <= last - first + 2 * planes.number
     found = decompressed(piece.data, small.nbytes)[skipped : skipped + last - first]
     assert found.tobytes() == whole[start + first : start + last].tobytes()
-    return block.planes
 
 
 @settings(max_examples=400, deadline=None)
@@ -119,13 +119,16 @@ def test_block_sizes_that_no_writer_chooses(
 
 def test_planes_are_found_where_there_are_some() -> None:
     """Against a test that never tests: the usual cases do have planes."""
-    for typesize, name, planes in ((1, "bitshuffle", 8), (2, "bitshuffle", 16), (4, "shuffle", 4),
-                                   (8, "bitshuffle", 64), (1, "shuffle", 0),
-                                   (4, "noshuffle", 0)):  # fmt: skip
-        header = codec.ChunkHeader(2, 1, FILTERS[name], typesize, 4096, 4096, 5000)
-        assert blocks.PlanarBlock(blocks.Cut(bytes(24), header, [])).planes == planes
-    header = codec.ChunkHeader(2, 1, FILTERS["bitshuffle"], 2, 4098, 4098, 5000)
-    assert blocks.PlanarBlock(blocks.Cut(bytes(24), header, [])).planes == 0
+    for typesize, name, nbytes, number in (
+        (1, "bitshuffle", 4096, 8), (2, "bitshuffle", 4096, 16), (8, "bitshuffle", 4096, 64),
+        (4, "shuffle", 4096, 4), (4, "shuffle", 4097, 4), (2, "bitshuffle", 4097, 16),
+        (1, "shuffle", 4096, 0), (4, "noshuffle", 4096, 0), (2, "bitshuffle", 4098, 0),
+        (2, "both", 4096, 0), (8, "shuffle", 7, 0),
+    ):  # fmt: skip
+        header = codec.ChunkHeader(2, 1, FILTERS[name], typesize, nbytes, nbytes, 5000)
+        planes = blocks.Planes.of(header)
+        assert (planes.number if planes else 0) == number
+    assert blocks.Planes.of(header._replace(version=3, nbytes=4096)) is None
 
 
 @pytest.mark.parametrize("dtype", ["i1", "u2", "f4", "c8"])
@@ -185,3 +188,46 @@ def test_other_programs_chunks(tmp_path: Path) -> None:
         with mrcz.open(path, cache_bytes=0) as stack:
             for first in range(0, 512, 37):
                 assert np.array_equal(stack[1, first : first + 20], image[1, first : first + 20])
+
+
+def test_rows_nearby_come_from_the_block_that_was_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = np.random.default_rng(4).poisson(3, (1, 2048, 1000)).astype("i1")
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(frame, path, compressor="zstd")
+    read: list[int] = []
+    real = chunks.ChunkReader._read_cut
+
+    def counting(self: object, chunk: object, cut: blocks.Cut, address: int) -> None:
+        read.append(cut.header.nbytes)
+        real(self, chunk, cut, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chunks.ChunkReader, "_read_cut", counting)
+    with mrcz.open(path) as stack:
+        for row in range(2048):
+            assert np.array_equal(stack[0, row], frame[0, row])
+        assert read == [1 << 20, 2048 * 1000 - (1 << 20)]
+    read.clear()
+    with mrcz.open(path, cache_bytes=0) as stack:
+        for row in range(5):
+            assert np.array_equal(stack[0, row], frame[0, row])
+        assert len(read) == 5
+
+
+@pytest.mark.parametrize("shape", [(2, 300, 1001), (2, 301, 1001)])
+@pytest.mark.parametrize("typesize", [1, 2, 3, 8])
+@pytest.mark.parametrize("filter", ["NOSHUFFLE", "SHUFFLE", "BITSHUFFLE"])
+def test_rows_up_to_what_is_left_behind_the_planes(
+    tmp_path: Path, shape: tuple[int, int, int], typesize: int, filter: str
+) -> None:
+    image = np.random.default_rng(1).poisson(5, shape).astype("<u2")
+    data = b"".join(blosc.compress(frame.tobytes(), typesize, 1, getattr(blosc, filter), "zstd")
+                    for frame in image)
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(mrc(image[:0], mode=6006, dims=(*shape[:0:-1], 2)) + data)
+    for cache_bytes in (0, 1 << 24):
+        with mrcz.open(path, cache_bytes=cache_bytes) as stack:
+            for first in (0, 130, shape[1] - 2, shape[1] - 1):
+                assert np.array_equal(stack[1, first : first + 2], image[1, first : first + 2])
+                assert np.array_equal(stack[1, first:], image[1, first:])

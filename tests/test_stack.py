@@ -174,8 +174,8 @@ def test_cache_is_bounded(tmp_path: Path) -> None:
     with mrcz.open(tmp_path / "a.mrcz", cache_bytes=160_000) as stack:
         for frame in stack:
             assert frame.shape == (64, 64)
-            assert stack._cache._nbytes <= 160_000
-        assert len(stack._cache._blocks) == 19
+            assert stack._cache.nbytes <= 160_000
+        assert len(stack._cache) == 19
 
 
 def test_truncated_while_open(tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def fuzz_chunk(data: bytes) -> None:
                     parts = b"".join(data[start:stop] for start, stop in cut.ranges)
                     small = memoryview(cut.prefix + parts)
                     codec.decompress(small, cut.header, buffers.address_of(OUT), **facts)
+                    planes = blocks.Planes.of(cut.header) if last == first + 1 else None
+                    if planes is not None:
+                        bare = blocks.without_filter(cut)
+                        small = memoryview(bare.prefix + parts)
+                        codec.decompress(small, bare.header, buffers.address_of(OUT), **facts)
+                        piece, head, _ = planes.part(OUT, 0, min(100, planes.nbytes))
+                        codec.decompress(piece.data, head, buffers.address_of(OUT), **facts)
 
 
 FOLDER = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from types import TracebackType
@@ -125,7 +126,7 @@ class Stack:
     @property
     def size(self) -> int:
         """Number of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -165,12 +166,16 @@ class Stack:
         for number in range(len(self)):
             yield self[number]
 
+    @property
+    def _row_bytes(self) -> int:
+        return math.prod(self.shape[2:]) * self.dtype.itemsize
+
     def __getitem__(self, key: Any) -> Any:
         selection = select(key, self.shape)
-        nbytes = (len(selection.frames) * (selection.rows[1] - selection.rows[0])
-                  * int(np.prod(self.shape[2:])) * self.dtype.itemsize)
-        if nbytes > _SLAB_BYTES and selection.basic and _narrows(selection, self.shape):
-            return self._read_narrow(selection)
+        if selection.basic and _narrows(selection):
+            rows = selection.rows[1] - selection.rows[0]
+            if len(selection.frames) * rows * self._row_bytes > _SLAB_BYTES:
+                return self._read_narrow(selection)
         block = self._read(selection.frames, selection.rows)
         return block[selection.key] if selection.key else block
 
@@ -196,8 +201,8 @@ class Stack:
             block: Pixels = self._read(selection.frames, selection.rows)[key].copy()
             return block
         frame_key = key[place + 1 :]
-        row_bytes = int(np.prod(self.shape[2:])) * self.dtype.itemsize
-        step = max(1, _SLAB_BYTES // ((selection.rows[1] - selection.rows[0]) * row_bytes))
+        rows = selection.rows[1] - selection.rows[0]
+        step = max(1, _SLAB_BYTES // (rows * self._row_bytes))
         parts = []
         for start in range(0, len(selection.frames), step):
             slab = self._read(selection.frames[start : start + step], selection.rows)
@@ -330,7 +335,7 @@ class Stack:
         self._reader.close()
 
 
-def _narrows(selection: Selection, shape: tuple[int, ...]) -> bool:
+def _narrows(selection: Selection) -> bool:
     """Return whether the result is smaller than the frames and rows it comes from."""
     sizes = [part for part in selection.key if part is not None][2:]
     return any(part != slice(None) for part in sizes)

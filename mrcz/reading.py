@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from .arguments import integer
 from .errors import FrameIndexError
 from .pixels import Pixels
 from .reader import MRCReader
@@ -23,20 +24,16 @@ def frames_asked(idx: int | tuple[int, int] | None, reader: MRCReader) -> range:
     nz, path = reader.record.nz, reader.record.path
     if idx is None:
         return range(nz)
-    try:
-        bounds = [int(edge) for edge in idx] if isinstance(idx, Sequence) else [int(idx)]
-        exact = np.array_equal(bounds, np.ravel(idx))
-    except (TypeError, ValueError, OverflowError):
-        bounds, exact = [], False
-    if not exact or len(bounds) > 2 or not bounds or (
-        isinstance(idx, Sequence) and len(bounds) != 2
-    ):
-        raise TypeError(f"idx must be an int or (first, last) with last excluded, not {idx!r}")
-    if len(bounds) == 1:
-        first = bounds[0] + nz if bounds[0] < 0 else bounds[0]
+    allowed = "an int or (first, last) with last excluded"
+    if not isinstance(idx, Sequence):
+        first = integer("idx", idx, kind=allowed)
+        first += nz if first < 0 else 0
         last = first + 1
-    else:
+    elif len(idx) == 2:
+        bounds = [integer("idx", edge, kind=allowed) for edge in idx]
         first, last = (edge + nz if edge < 0 else edge for edge in bounds)
+    else:
+        raise TypeError(f"idx must be {allowed}, not {idx!r}")
     if not 0 <= first < last <= nz:
         raise FrameIndexError(f"{path} has {nz} frames: idx={idx!r} is not among them")
     return range(first, last)

@@ -39,7 +39,7 @@ def path(request, tmp_path):
 
 @pytest.mark.parametrize("value", NOTHING, ids=repr)
 @pytest.mark.parametrize("name,fine", [
-    ("idx", (None, True, -1)), ("endian", ()), ("fileConvention", ()), ("n_threads", (None,)),
+    ("idx", (None, -1)), ("endian", ()), ("fileConvention", ()), ("n_threads", (None,)),
     ("slices", (None,)), ("out", (None,)),
 ])
 def test_reading(name, fine, value, path):

@@ -167,7 +167,7 @@ def _as_array(image: Any) -> Any:
     """Return an array, a lazy one as it is; None for what isn't one."""
     if type(image) is np.ndarray:
         return image
-    if isinstance(image, (np.ndarray, np.generic)):
+    if isinstance(image, (np.ndarray, np.generic, memoryview)):
         return np.asarray(image)
     if (
         isinstance(getattr(image, "dtype", None), np.dtype)

@@ -442,13 +442,13 @@ class FileObjectSink(Sink):
     Parameters
     ----------
     fileobj : binary file
-        If it can't seek, it gets everything at `commit`.
+        If it can't go back to write the record, it gets everything at `commit`.
     """
 
     def __init__(self, fileobj: IO[bytes]) -> None:
         self.name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
         self._final = fileobj
-        self._file: IO[bytes] = fileobj if fileobj.seekable() else io.BytesIO()
+        self._file: IO[bytes] = fileobj if _goes_back(fileobj) else io.BytesIO()
         self._start = self._file.tell()
         self._end = self._start
         self._lock = threading.Lock()
@@ -488,6 +488,17 @@ class _StreamFile(FileObjectSink):
 
     def abort(self) -> None:
         self._final.close()
+
+
+def _goes_back(file: IO[bytes]) -> bool:
+    """Return whether what was written can be written over.
+
+    Not in streams of gzip, which say that they can seek, nor in files opened to append.
+    """
+    import gzip
+
+    return (hasattr(file, "seekable") and file.seekable() and not isinstance(file, gzip.GzipFile)
+            and "a" not in str(getattr(file, "mode", "")))
 
 
 def _write_all(file: IO[bytes], view: memoryview) -> None:

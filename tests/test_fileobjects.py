@@ -105,6 +105,42 @@ def test_a_gzip_file_that_the_caller_opened():
     assert_identical(found, mrcz.readMRC(DATA / "maps" / "EMD-3197.map")[0])
 
 
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("opener", [gzip.open, bz2.open, lzma.open])
+def test_into_a_stream_that_the_caller_opened(opener, compressor, tmp_path):
+    """The record comes last, and such a stream can't go back, whatever it says of seeking."""
+    with opener(tmp_path / "a.mrc.xz", "wb") as file:
+        mrcz.writeMRC(IMAGE, file, compressor=compressor)
+    assert_identical(mrcz.readMRC(tmp_path / "a.mrc.xz")[0], IMAGE)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("mode", ["ab", "a+b"])
+def test_into_a_file_opened_to_append(mode, compressor, tmp_path):
+    path = tmp_path / "a.mrc"
+    with path.open(mode) as file:
+        mrcz.writeMRC(IMAGE, file, compressor=compressor)
+    assert_identical(mrcz.readMRC(path)[0], IMAGE)
+    size = path.stat().st_size
+    with path.open(mode) as file:
+        mrcz.writeMRC(IMAGE[::-1], file, compressor=compressor)
+    with path.open("rb") as file:
+        file.seek(size)
+        assert_identical(mrcz.readMRC(file)[0], IMAGE[::-1])
+
+
+def test_into_an_object_that_only_writes():
+    class Writer:
+        data = b""
+
+        def write(self, data):
+            self.data += bytes(data)
+
+    writer = Writer()
+    mrcz.writeMRC(IMAGE, writer, compressor="zstd")
+    assert_identical(mrcz.readMRC(io.BytesIO(writer.data))[0], IMAGE)
+
+
 def test_names_as_bytes(tmp_path):
     name = os.fsencode(tmp_path / "a.mrc")
     mrcz.writeMRC(IMAGE, name)

@@ -178,6 +178,12 @@ def test_returns_none(tmp_path):
     assert mrcz.writeMRC(ramp((3, 4), "f4"), tmp_path / "a.mrc") is None
 
 
+def test_memoryviews_are_arrays():
+    image = ramp((3, 5, 7), "f4")
+    assert_identical(round_trip(memoryview(image))[0], image)
+    assert_identical(round_trip([memoryview(frame) for frame in image])[0][2], image[2])
+
+
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 def test_read_arrays_are_the_callers(compressor):
     """Writable, aligned and contiguous, as a new array should be."""

@@ -112,14 +112,16 @@ def test_packed_transform_of_type_5(tmp_path, n):
 
 @pytest.mark.parametrize(("data_type", "dtype"), [(27, "c8"), (28, "c16")])
 @pytest.mark.parametrize("order", "<>")
-def test_packed_transform_of_one_half(tmp_path, data_type, dtype, order):
-    packed = sample(dtype, (3, 5))
+@pytest.mark.parametrize(("ny", "nx"), [(3, 8), (2, 2), (1, 6), (8, 4)])
+def test_packed_transform_of_one_half(tmp_path, data_type, dtype, order, ny, nx):
+    half = nx // 2
+    packed = sample(dtype, (ny, half + 1))
     for leaf in (w.pixels(packed), w.pixels(packed.view(packed.real.dtype))):
-        image = w.image(data_type, (3, 8), leaf)
+        image = w.image(data_type, (ny, nx), leaf)
         full = read(tmp_path, image, flip=False, order=order).im[1].imageData
-        assert full.shape == (3, 8)
-        np.testing.assert_array_equal(full[:, 4::-1], packed)
-        np.testing.assert_array_equal(full[:, 5:], packed[:, 1:4].conj())
+        assert full.shape == (ny, nx)
+        np.testing.assert_array_equal(full[:, half::-1], packed)
+        np.testing.assert_array_equal(full[:, half + 1:], packed[:, 1:half].conj())
 
 
 @pytest.mark.parametrize("data_type", [5, 27])

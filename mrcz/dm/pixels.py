@@ -216,15 +216,15 @@ def _layout(data: DMArray, data_type: int, shape: tuple[int, ...]) -> Layout:
 
 def _packed_layout(data: DMArray, data_type: int, shape: tuple[int, ...]) -> Layout:
     dtype = PACKED[data_type]
-    itemsize = np.dtype(dtype).itemsize
-    if data.nbytes == math.prod(shape) * itemsize or len(shape) != 2 or shape[1] % 2:
-        return dtype, shape, None  # not packed at all, or a mistake that `locate` finds
+    plain: Layout = (dtype, shape, None)
+    if len(shape) != 2 or shape[1] % 2 or (data_type == PACKED_SQUARE and shape[0] != shape[1]):
+        return plain
     ny, nx = shape
-    if data_type != PACKED_SQUARE:
-        return dtype, (ny, nx // 2 + 1), _unpack_half
-    if ny != nx:
-        return dtype, shape, None
-    return dtype, (ny, nx // 2), _unpack_square
+    packed: Layout = ((dtype, (ny, nx // 2), _unpack_square) if data_type == PACKED_SQUARE
+                      else (dtype, (ny, nx // 2 + 1), _unpack_half))
+    # Gatan's files that hold the whole plane say that it is complex; those of others may not.
+    sizes = [math.prod(stored) * np.dtype(dtype).itemsize for stored in (shape, packed[1])]
+    return plain if data.nbytes == sizes[0] != sizes[1] else packed
 
 
 # --- reading ----------------------------------------------------------------------------
@@ -308,7 +308,8 @@ def _unpack_half(packed: Array) -> Array:
     """Return the full plane (ny, nx) of a transform stored as (ny, nx / 2 + 1).
 
     The columns are stored from the centre to the left edge.  To the right of the centre
-    stand their conjugates, row by row, as RosettaSciIO has them.
+    stand their conjugates, row by row.  This was measured on RosettaSciIO: no description
+    and no file of these types is known, as DigitalMicrograph saves them unpacked.
     """
     half = packed.shape[1] - 1
     full = np.empty((packed.shape[0], 2 * half), packed.dtype)
@@ -320,6 +321,7 @@ def _unpack_half(packed: Array) -> Array:
 def _unpack_square(packed: Array) -> Array:
     """Return the full plane (n, n) of a real image's transform stored as (n, n / 2).
 
+    The layout is that of Chris Boothroyd's description of DigitalMicrograph's files.
     Columns 1 and on are those to the right of the centre.  Column 0 holds two columns of
     which one half says all, as they mirror themselves: in its first half the plane's left
     edge, in its second the centre.  Each of them has two real numbers, which share the

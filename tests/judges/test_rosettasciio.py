@@ -114,8 +114,10 @@ def made_images():
     for data_type in (8, 23):
         yield w.image(data_type, (3, 4), colours)
     for data_type, dtype, shape, count in (
-            (5, "f4", (4, 4), 16), (5, "f4", (16, 16), 256), (27, "f4", (4, 4), 24),
-            (27, "f4", (3, 8), 30), (28, "f8", (8, 4), 48)):
+            (5, "f4", (2, 2), 4), (5, "f4", (4, 4), 16), (5, "f4", (16, 16), 256),
+            *[(data_type, dtype, shape, 2 * shape[0] * (shape[1] // 2 + 1))
+              for data_type, dtype in ((27, "f4"), (28, "f8"))
+              for shape in ((2, 2), (4, 4), (3, 8), (8, 4), (1, 6), (16, 16))]):
         yield w.image(data_type, shape, w.pixels(sample(dtype, (count,))))
 
 

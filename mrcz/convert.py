@@ -10,9 +10,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from .dm.array import DMArray
 from .dm.image import DMImage
 from .dm.info import LENGTHS, find_tag
-from .dm.tags import DMArray
 from .header import IMAGE_STACK, VOLUME
 from .ioDM4 import readDM4
 from .ioMRC import writeMRC

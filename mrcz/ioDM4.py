@@ -7,8 +7,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from . import futures
+from .dm.array import DMArray
 from .dm.image import DMImage, find_images
-from .dm.tags import DMArray, TagParser
+from .dm.tags import TagParser
 
 __all__ = ["DMArray", "DMImage", "asyncReadDM4", "async_read_dm4", "readDM4", "read_dm4"]
 
@@ -42,7 +43,8 @@ class readDM4(TagParser):  # noqa: N801
     order : str
         ``'<'`` or ``'>'``: the byte order of the file's values.
     damage : list of MRCFormatError
-        What was wrong with a file that was read with ``permissive=True``.
+        What was wrong with a file that was read with ``permissive=True``: the first 100
+        places.
     f : None
         The file is not held open.
 

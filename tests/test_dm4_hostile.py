@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrcz.dm.array import DMArray
 from mrcz.errors import MRCFormatError, MRCTruncatedError
 from mrcz.ioDM4 import readDM4
 
@@ -191,6 +192,52 @@ def test_time_grows_with_the_file_only(tmp_path, tree):
     path = w.write(tmp_path / "a.dm4", tree)
     dm = readDM4(path)
     assert len(str(dm.tags)) > 20_000
+
+
+EMPTY = (0, 20, 3, 0)  # a field that is an array of no numbers
+
+
+@pytest.mark.parametrize(("info", "size"), [
+    ((20, 15, 0, 16_001, 0, 10, *EMPTY * 16_000, 60_000), 60_000),
+    ((15, 0, 1, 0, 20, 15, 0, 16_001, 0, 10, *EMPTY * 16_000, 60_000), 60_000),
+    ((20, 20, 20, 15, 0, 1_001, 0, 10, *EMPTY * 1_000, 1, 1, 60_000), 60_000),
+    ((20, *(15, 0, 1, 0) * 60, 10, 60_000), 60_000),
+    ((20, *(15, 0, 1, 0) * 60, 10, 500), 500),
+    ((15, 0, 1, 0, 20, 10, 1_000_000), 1_000_000),
+    ((15, 0, 1, 0, 18, 1_000_000), 1_000_000),
+], ids=["array", "struct", "arrays of arrays", "deep", "deep and small", "long array",
+        "long string"])
+def test_values_of_many_parts_stay_in_the_file(tmp_path, info, size):
+    data = w.dm_bytes({"a": w.Leaf(info, b"\1" * size), "after": w.int32(7)})
+    tracemalloc.start()
+    try:
+        tags = read_bytes(tmp_path, data).tags
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 << 20  # of which a description of 64,000 words takes most
+    assert isinstance(tags["a"], DMArray)
+    assert tags["a"].nbytes == size
+    assert tags["after"] == 7
+
+
+def test_damage_without_end_takes_no_memory(tmp_path):
+    bad = b"\x15\x00\x00" + struct.pack(">Q", 12) + b"%%%!" + struct.pack(">Q", 1)
+    count = 5_000
+    tree = b"\x01\x00" + struct.pack(">Q", count) + bad * count
+    for _ in range(60):  # each error names all these
+        entry = b"\x14" + struct.pack(">H", 80) + b"n" * 80 + struct.pack(">Q", len(tree))
+        tree = b"\x01\x00" + struct.pack(">Q", 1) + entry + tree
+    data = struct.pack(">IQI", 4, len(tree), 1) + tree + bytes(8)
+    tracemalloc.start()
+    try:
+        with pytest.warns(RuntimeWarning, match=f"and {count - 1} more; kept"):
+            dm = read_bytes(tmp_path, data, permissive=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 << 20
+    assert 0 < len(dm.damage) <= 100
 
 
 def test_directories_that_hold_themselves_deeply(tmp_path):

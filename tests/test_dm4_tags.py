@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz.dm.tags import LAZY_SIZE, DMArray, TagParser
+from mrcz.dm.array import DMArray
+from mrcz.dm.tags import LAZY_SIZE, TagParser
 from mrcz.dm.types import MAX_DEPTH, describe
 from mrcz.errors import MRCFormatError
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import MRCFormatError
+from .array import DMArray
 from .info import LENGTHS, find_tag, image_info
 from .pixels import Pixels, locate, type_of
-from .tags import DMArray
 from .types import Order
 
 __all__ = ["DMImage", "find_images"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .tags import DMArray
+from .array import DMArray
 
 __all__ = ["LENGTHS", "find_tag", "image_info"]
 

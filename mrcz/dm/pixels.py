@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..errors import MRCFormatError, MRCTruncatedError
 from ..parallel import default_threads, run_ordered
 from ..sources import FileSource
-from .tags import DMArray
+from .array import DMArray
 from .types import Order
 
 __all__ = ["RGBA", "Pixels", "locate", "type_of"]

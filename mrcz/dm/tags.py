@@ -16,24 +16,26 @@ import logging
 import os
 import struct
 import warnings
-from dataclasses import dataclass
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from ..errors import MRCFormatError, MRCTruncatedError
 from ..sources import FileSource, Source
-from .types import BYTE, MAX_DEPTH, ArrayType, Order, StringType, describe
+from .array import DMArray
+from .types import BYTE, MAX_DEPTH, ArrayType, Order, StringType, TagType, describe
 
-__all__ = ["DMArray", "TagParser"]
+__all__ = ["TagParser"]
 
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 18
 LAZY_SIZE = 1 << 16
-"""Arrays of more bytes than this stay in the file, as `DMArray`."""
+"""Values of more bytes than this stay in the file, as `DMArray`."""
+MAX_PARTS = 2
+"""So do those that would make more Python objects than so many a byte, as structs can that are
+nested or have fields of no size."""
 MAX_INFO = 1 << 16
+MAX_DAMAGE = 100
+"""Errors that are kept of a damaged file; the others are counted."""
 DIRECTORY, VALUE = 20, 21
 
 
@@ -50,60 +52,6 @@ _VARIANTS = {3: _Variant(struct.Struct(">I"), "I", struct.Struct(">4sI"), False)
              4: _Variant(struct.Struct(">Q"), "Q", struct.Struct(">4sQ"), True)}
 _ENTRY = struct.Struct(">BH")  # kind, length of the name
 _U64 = struct.Struct(">Q")
-
-
-@dataclass(frozen=True)
-class DMArray:
-    """An array that stays in the file until it is read.
-
-    Attributes
-    ----------
-    path : str
-        The file.
-    offset : int
-        Byte offset of the first item.
-    dtype : numpy.dtype
-        Type of an item, with its byte order; structs have the fields f0, f1, ...
-    shape : tuple of int
-        Always of one dimension: tags know no other.
-
-    Examples
-    --------
-    >>> import numpy as np, os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "two.bin")
-    >>> np.array([5, 7, 9], "<i2").tofile(path)
-    >>> DMArray(path, 2, np.dtype("<i2"), (2,)).read()
-    array([7, 9], dtype=int16)
-    """
-
-    path: str
-    offset: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Length in bytes."""
-        return self.shape[0] * self.dtype.itemsize
-
-    def read(self) -> NDArray[Any]:
-        """Return the array, read from the file.
-
-        Raises
-        ------
-        MRCTruncatedError
-            If the file has become shorter than it was when its tags were read.
-        OSError
-            If the file can't be read.
-        """
-        with FileSource(self.path) as source:
-            return np.frombuffer(source.read(self.offset, self.nbytes), self.dtype)
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the array, for `numpy.asarray`."""
-        if copy is False:
-            raise ValueError("an array in a file can't be had without a copy")
-        return self.read() if dtype is None else self.read().astype(dtype, copy=False)
 
 
 class TagParser:
@@ -129,6 +77,7 @@ class TagParser:
         self.verbose = verbose
         self.permissive = permissive
         self.damage: list[MRCFormatError] = []
+        self._damages = 0
         self._window = b""  # a piece of the file, where it starts and where the pass stands
         self._window_start = self._window_end = 0
         self._position = 0
@@ -138,7 +87,7 @@ class TagParser:
         self.f: Source | None = None
         self.tags = self._parse_file()
         if self.damage:
-            more = f" and {len(self.damage) - 1} more" if len(self.damage) > 1 else ""
+            more = f" and {self._damages - 1} more" if self._damages > 1 else ""
             warnings.warn(f"{self.damage[0]}{more}; kept what could be read",
                           RuntimeWarning, stacklevel=3)
 
@@ -214,9 +163,7 @@ class TagParser:
                 names.append(name)
                 values.append(value)
             except MRCFormatError as error:
-                if not self.permissive:
-                    raise
-                self.damage.append(error)
+                self._report(error)
                 self._entry_end = end
                 self.discardTag()
             if self._lost:
@@ -262,8 +209,8 @@ class TagParser:
         Returns
         -------
         int, float, bool, str, tuple, list or DMArray
-            A struct is a tuple, an array a list.  Arrays larger than 64 KiB, and the
-            pixels of images, are a `DMArray`.
+            A struct is a tuple, an array a list.  What is larger than 64 KiB, and the pixels
+            of images, are a `DMArray`.
         """
         self._require_open()
         self._path = parent
@@ -303,11 +250,10 @@ class TagParser:
         except ValueError as error:
             raise self._error(MRCFormatError, f"bad description of a type: {error}",
                               path) from error
-        if isinstance(described, ArrayType) and (
-                described.size > LAZY_SIZE or path.endswith(":ImageData:Data")):
-            return self._refer(described)
-        if isinstance(described, StringType) and described.size > LAZY_SIZE:
-            return self._refer(ArrayType(BYTE, described.size))
+        is_large = (described.size > LAZY_SIZE
+                    or described.parts > 64 + MAX_PARTS * (described.size + tag_ninfo))
+        if is_large or (path.endswith(":ImageData:Data") and isinstance(described, ArrayType)):
+            return self._refer(_as_array(described))
         at = self._take(described.size, path)
         return described.decode(self._window, at, self.order)
 
@@ -381,7 +327,15 @@ class TagParser:
     def _report(self, error: MRCFormatError) -> None:
         if not self.permissive:
             raise error
-        self.damage.append(error)
+        self._damages += 1
+        if len(self.damage) < MAX_DAMAGE:
+            self.damage.append(error.with_traceback(None))  # which would keep all local variables
+
+
+def _as_array(described: TagType) -> ArrayType:
+    if isinstance(described, StringType):
+        return ArrayType(BYTE, described.size)
+    return described if isinstance(described, ArrayType) else ArrayType(described, 1)
 
 
 def _as_container(names: list[str], values: list[Any]) -> dict[str, Any] | list[Any]:

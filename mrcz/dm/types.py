@@ -41,6 +41,7 @@ class NumberType:
     char: str  # its character for the struct module
     name: str  # its dtype, without byte order
     size: int
+    parts = 1
 
     def decode(self, data: Buffer, at: int, order: Order) -> Any:
         """Return the Python value that starts at byte `at` of `data`."""
@@ -57,6 +58,7 @@ class StringType:
     """A string whose length is counted in bytes."""
 
     size: int
+    parts = 1
 
     def decode(self, data: Buffer, at: int, order: Order) -> str:
         """Return the string: UTF-16 as DigitalMicrograph writes, or plain 8-bit text."""
@@ -75,6 +77,7 @@ class StructType:
 
     fields: tuple[TagType, ...]
     size: int
+    parts: int
     chars: str  # for the struct module, where the fields are numbers; else empty
 
     def decode(self, data: Buffer, at: int, order: Order) -> tuple[Any, ...]:
@@ -103,6 +106,11 @@ class ArrayType:
     def size(self) -> int:
         """Length in bytes."""
         return self.item.size * self.count
+
+    @property
+    def parts(self) -> int:
+        """How many Python objects it makes."""
+        return 1 + self.item.parts * self.count
 
     def decode(self, data: Buffer, at: int, order: Order) -> Any:
         """Return a list; or a str, where the items are characters or UTF-16 units.
@@ -210,7 +218,8 @@ def _describe_struct(words: Iterator[int], depth: int) -> StructType:
         fields.append(_describe(words, depth - 1))
     numbers = [f for f in fields if isinstance(f, NumberType) and f.code != CHAR]
     chars = "".join(number.char for number in numbers) if len(numbers) == len(fields) else ""
-    return StructType(tuple(fields), sum(field.size for field in fields), chars)
+    return StructType(tuple(fields), sum(field.size for field in fields),
+                      1 + sum(field.parts for field in fields), chars)
 
 
 def _describe_string(words: Iterator[int], depth: int) -> StringType:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz.dm.tags import DMArray
+from mrcz.dm.array import DMArray
 from mrcz.ioDM4 import readDM4
 
 from .. import dm_writer as w

@@ -94,7 +94,7 @@ _LATER = {
     "from_dask": ("plugins.dask", "from_dask"),
     "readDM4": ("ioDM4", "readDM4"),
     "read_dm4": ("ioDM4", "readDM4"),
-    "repair": ("integrity", "repair"),
+    "repair": ("salvage", "repair"),
     "verify": ("integrity", "verify"),
 }
 """Names whose modules are imported when they are first asked for."""

@@ -82,11 +82,16 @@ class FrameTable:
         self._reached = list(self._starts)
 
     def _usable_index(self) -> dict[int, int]:
-        """Return the header's index, if the file ends where it should."""
+        """Return the header's index, if the file ends where it should.
+
+        A stream has to be unpacked up to a frame anyway: the index would not spare that.
+        """
         record, source = self._record, self._source
-        index = record.index
+        index, size = record.index, source.known_size
+        if not index or size is None:
+            return {}
         end = record.data_offset + int(record.fields["packed_bytes"])
-        return index if index and (source.size == end or has_trailer(source, end)) else {}
+        return index if size == end or has_trailer(source, end) else {}
 
     def __len__(self) -> int:
         return self._record.nz
@@ -125,32 +130,35 @@ class FrameTable:
 
     def _walk(self, first: int, last: int) -> None:
         """Walk from frame to frame; a few microseconds each, so all is inline."""
-        edges, record, size = self._edges, self._record, self._source.size
+        edges, record, source = self._edges, self._record, self._source
         nbytes = record.frame_bytes
         most = nbytes + MAX_OVERHEAD
         position, window, window_start = edges[first], self._window, self._window_start
-        read, request = self._source.read, self._source.request_bytes
+        size = source.known_size or 0  # of a stream nothing is known to be there
+        holds, request = source.holds, source.request_bytes
         average = (size - record.data_offset) // record.nz
         for frame in range(first, last):
             start = position - window_start
             if not 0 <= start <= len(window) - CHUNK_HEADER_BYTES:
-                if position + CHUNK_HEADER_BYTES > size:
+                if not holds(position + CHUNK_HEADER_BYTES):
                     raise MRCTruncatedError(f"the file ends before frame {frame} of {record.nz}",
                                             path=record.path, offset=position)
                 step = CHUNK_HEADER_BYTES
-                if average < request:  # the next headers are near
+                if 0 <= average < request:  # the next headers are near
                     step = max(request, min(average * (last - frame), request * _MAX_REQUESTS))
-                window = read(position, min(step, size - position))
+                    step = min(step, size - position)
+                window = source.read(position, step)
                 window_start, start = position, 0
             found_bytes, _, cbytes = _unpack_sizes(window, start + 4)
             if found_bytes != nbytes or not CHUNK_HEADER_BYTES <= cbytes <= most:
                 # Names what is wrong; or it is of blosc2 and a little larger.
-                cbytes = parse_chunk_header(window, start, nbytes=nbytes, room=size - position,
+                room = size - position if size else MAX_CHUNK_BYTES
+                cbytes = parse_chunk_header(window, start, nbytes=nbytes, room=room,
                                             path=record.path, offset=position, frame=frame).cbytes
             position += cbytes
-            if position > size:
+            if position > size and not holds(position):
                 raise MRCTruncatedError(f"frame {frame} of {record.nz} is cut", path=record.path,
                                         offset=position - cbytes, expected=f"{cbytes} bytes",
-                                        found=f"{size - position + cbytes} bytes")
+                                        found=f"{source.size - position + cbytes} bytes")
             edges[frame + 1] = position
         self._window, self._window_start = window, window_start

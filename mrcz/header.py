@@ -1,4 +1,4 @@
-"""The 1024-byte record at the head of every file: one dtype, parsing and packing.
+"""The 1024-byte record at the head of every file: one dtype, parsed and checked.
 
 Fields are those of MRC2014 (Cheng et al., J. Struct. Biol. 192, 2015), IMOD's stamp
 and flags, and MRCZ's own words: voltage, C3, gain and packed bytes.
@@ -7,35 +7,29 @@ and flags, and MRCZ's own words: voltage, C3, gain and packed bytes.
 from __future__ import annotations
 
 import re
-import struct
-from binascii import crc32
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
-from .__version__ import __version__
 from .errors import MRCFormatError, MRCTruncatedError
+from .headerindex import INDEX_ENTRIES, read_index
 from .modes import (
     COMPRESSOR_ENUM,
     COMPRESSOR_FACTOR,
     MODES,
     PACKED_BYTES,
-    REVERSE_COMPRESSOR_ENUM,
     UNSIGNED_BYTES,
     Mode,
     modes_of,
 )
 
-__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "HeaderFields", "Record", "amend",
+__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "Record", "amend",
            "byteorder_of", "parse"]  # fmt: skip
 
 HEADER_BYTES = 1024
-
-INDEX_ENTRIES = 8
 
 HEADER_DTYPE = np.dtype(
     [
@@ -63,17 +57,16 @@ HEADER_DTYPE = np.dtype(
 )  # fmt: skip
 """The record, little-endian; ``.newbyteorder('>')`` is the other one."""
 
-_DTYPES = {"<": HEADER_DTYPE, ">": HEADER_DTYPE.newbyteorder(">")}
+DTYPES = {"<": HEADER_DTYPE, ">": HEADER_DTYPE.newbyteorder(">")}
 _NAMES: tuple[str, ...] = HEADER_DTYPE.names or ()
-_MACHINE_STAMP = {"<": b"DD\0\0", ">": b"\x11\x11\0\0"}
 _ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c3", "gain")
 """Fields that python-mrcz < 0.6 wrote little-endian in its big-endian files too."""
 _IMOD_STAMP = 1146047817  # bytes "IMOD"
 _IMOD_SIGNED_BYTES = 1
 _IMOD_PACKED_BYTES = 16
 _LABEL = re.compile(r"MRCZ\s*(\d+)\.(\d+)")
-_LIST_LABEL = "MRCZ list, slices="
-_LIST_LABEL_PATTERN = re.compile(re.escape(_LIST_LABEL) + r"(\d+)")
+LIST_LABEL = "MRCZ list, slices="
+_LIST_LABEL_PATTERN = re.compile(re.escape(LIST_LABEL) + r"(\d+)")
 
 VOLUME, IMAGE_STACK, VOLUME_STACK = 1, 0, 401
 """Values of ISPG for data without crystal symmetry."""
@@ -202,15 +195,12 @@ class Record:
     @property
     def index(self) -> dict[int, int]:
         """Offsets of some chunks, frame to byte offset in the file; empty without an index."""
-        fields = self.fields
-        entries = [int(entry) for entry in fields["index"]]
-        check = index_check(self.nz, fields["packed_bytes"], entries)
-        if self.compressor is None or not any(entries) or check != fields["index_check"]:
+        if self.compressor is None:
             return {}
-        offsets = {number * index_step(self.nz): self.data_offset + entry
-                   for number, entry in enumerate(entries, 1) if entry}
-        edges = [self.data_offset, *offsets.values(), self.data_offset + fields["packed_bytes"]]
-        return offsets if edges == sorted(edges) and max(offsets) < self.nz else {}
+        fields = self.fields
+        starts = read_index(self.nz, fields["packed_bytes"],
+                            [int(entry) for entry in fields["index"]], fields["index_check"])
+        return {frame: self.data_offset + start for frame, start in starts.items()}
 
     @property
     def items_are_volumes(self) -> bool:
@@ -280,7 +270,7 @@ def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:
     **changes
         Name of a field in `HEADER_DTYPE` to value.
     """
-    record = np.frombuffer(data, _DTYPES[byteorder], 1).copy()
+    record = np.frombuffer(data, DTYPES[byteorder], 1).copy()
     with np.errstate(over="ignore"):
         for name, value in changes.items():
             record[name] = value
@@ -288,7 +278,7 @@ def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:
 
 
 def _unpack(data: bytes, byteorder: str) -> dict[str, Any]:
-    return dict(zip(_NAMES, np.frombuffer(data, _DTYPES[byteorder], 1)[0].item(), strict=True))
+    return dict(zip(_NAMES, np.frombuffer(data, DTYPES[byteorder], 1)[0].item(), strict=True))
 
 
 def _other(byteorder: str) -> str:
@@ -345,128 +335,3 @@ def _mode_of_bytes(fields: Mapping[str, Any]) -> Mode:
     if fields["imod_stamp"] != _IMOD_STAMP or flags & _IMOD_SIGNED_BYTES:
         return MODES[0]
     return PACKED_BYTES if flags & _IMOD_PACKED_BYTES else UNSIGNED_BYTES
-
-
-def index_step(nz: int) -> int:
-    """Return how many frames apart the entries of the index are: a power of two.
-
-    So entries stay right, or every second one does, when frames are appended.
-    """
-    step = 1
-    while (nz - 1) // step > INDEX_ENTRIES:
-        step *= 2
-    return step
-
-
-def index_check(nz: int, packed_bytes: int, entries: Sequence[int]) -> int:
-    """Return the check word of an index: CRC-32 of NZ, packed bytes and the entries."""
-    return crc32(struct.pack(f"<iq{INDEX_ENTRIES}I", nz, packed_bytes, *entries))
-
-
-def make_index(nz: int, packed_bytes: int, starts: Mapping[int, int]) -> dict[str, Any]:
-    """Return the fields of the index.
-
-    Parameters
-    ----------
-    nz, packed_bytes : int
-        As in the record.
-    starts : mapping of int to int
-        Frame to offset of its chunk, counted from the first chunk; at least of the
-        multiples of ``index_step(nz)``.
-    """
-    step = index_step(nz)
-    frames = range(step, nz, step)
-    if packed_bytes >= 1 << 32 or not all(frame in starts for frame in frames):
-        return {"index": [0] * INDEX_ENTRIES, "index_check": 0}
-    entries = [starts[frame] for frame in frames]
-    entries += [0] * (INDEX_ENTRIES - len(entries))
-    return {"index": entries, "index_check": index_check(nz, packed_bytes, entries)}
-
-
-@dataclass(frozen=True)
-class HeaderFields:
-    """What goes into the record of a file to be written.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        (nz, ny, nx).
-    mode : Mode
-        Type of the pixels.
-    compressor : str or None
-        Codec of the frames.
-    slices : int
-        0 for an array, else slices an item of a list.
-    ispg : int
-        `VOLUME`, `IMAGE_STACK` or `VOLUME_STACK`.
-    pixelsize : tuple of float
-        (z, y, x) in Å.
-    voltage, c3, gain : float
-        kV, mm, counts/e-.
-    minimum, maximum, mean, rms : float
-        Statistics of the pixels; rms is -1 where it was not computed.
-    metadata_bytes : int
-        Length of the JSON text.
-    packed_bytes : int
-        Length of all chunks; 0 in an uncompressed file.
-    byteorder : str
-        ``'<'`` or ``'>'``.
-    lengths : sequence of int
-        Of the chunks, for the index.
-    """
-
-    shape: tuple[int, int, int]
-    mode: Mode
-    compressor: str | None = None
-    slices: int = 0
-    ispg: int = VOLUME
-    pixelsize: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    voltage: float = 0.0
-    c3: float = 0.0
-    gain: float = 1.0
-    minimum: float = 0.0
-    maximum: float = 0.0
-    mean: float = 0.0
-    rms: float = -1.0
-    metadata_bytes: int = 0
-    packed_bytes: int = 0
-    byteorder: str = "<"
-    lengths: Sequence[int] = ()
-
-    def pack(self) -> bytes:
-        """Return the 1024 bytes."""
-        nz, ny, nx = self.shape
-        mz = {VOLUME: nz, VOLUME_STACK: max(1, self.slices)}.get(self.ispg, 1)
-        z, y, x = self.pixelsize
-        cell_z = z * mz
-        if self.compressor is not None:  # python-mrcz's reading of MZ and CELLA
-            mz, cell_z = self.slices, z * nz
-        labels = [f"MRCZ{__version__}".encode()]
-        if self.slices:
-            labels.append(f"{_LIST_LABEL}{self.slices}".encode())
-        ends = dict(enumerate(accumulate(self.lengths), 1)) if self.lengths else {}
-        index = make_index(nz, self.packed_bytes, ends)
-        record = np.zeros((), _DTYPES[self.byteorder])
-        with np.errstate(over="ignore"):
-            record[()] = (
-                nx, ny, nz,
-                self.mode.number + COMPRESSOR_FACTOR * REVERSE_COMPRESSOR_ENUM[self.compressor],
-                0, 0, 0,
-                nx, ny, mz,
-                (x * nx, y * ny, cell_z), (90.0, 90.0, 90.0),
-                1, 2, 3,
-                self.minimum, self.maximum, self.mean,
-                self.ispg, self.metadata_bytes,
-                b"",
-                b"json" if self.metadata_bytes else b"", 20141,
-                b"",
-                self.voltage, self.c3, self.gain,
-                self.packed_bytes,
-                0, 0,
-                index["index_check"], index["index"],
-                (0.0, 0.0, 0.0),
-                b"MAP ", _MACHINE_STAMP[self.byteorder],
-                self.rms,
-                len(labels), labels + [b""] * (10 - len(labels)),
-            )  # fmt: skip
-        return record.tobytes()

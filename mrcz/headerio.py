@@ -10,8 +10,9 @@ import numpy as np
 from .arguments import integer
 from .codec import CHUNK_HEADER_BYTES, read_chunk_header
 from .errors import MRCTruncatedError
-from .header import IMAGE_STACK, VOLUME, VOLUME_STACK, HeaderFields, byteorder_of
+from .header import IMAGE_STACK, VOLUME, VOLUME_STACK, byteorder_of
 from .headerdict import HeaderDict
+from .headerfields import HeaderFields
 from .modes import MODES, REVERSE_COMPRESSOR_ENUM
 from .parallel import threads_of
 from .pixels import writable_mode

@@ -179,7 +179,9 @@ class MRCReader:
         """Where the frames lie."""
         with self._lock:
             if self._table is None:
-                self._trailer = find_trailer(self.source, self.record)
+                # A stream would be unpacked to its end for checksums that nobody asks for.
+                if self._verify is not False or self.source.known_size is not None:
+                    self._trailer = find_trailer(self.source, self.record)
                 lengths = None if self._trailer is None else self._trailer.lengths
                 self._table = FrameTable(self.source, self.record, lengths)
             return self._table

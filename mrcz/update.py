@@ -19,7 +19,8 @@ from .codec import CodecOptions, parse_options
 from .containers import Container
 from .encoding import FrameEncoder, FrameFormat
 from .errors import FrameIndexError, MRCError
-from .header import HEADER_BYTES, VOLUME, Record, amend, make_index
+from .header import HEADER_BYTES, VOLUME, Record, amend
+from .headerindex import make_index
 from .journal import is_journal
 from .options import WriteOptions
 from .pixels import writable_mode

@@ -12,7 +12,8 @@ from .arguments import integer
 from .codec import CodecOptions
 from .containers import Container, contain
 from .encoding import EncodedFrames, FrameEncoder, FrameFormat
-from .header import HEADER_BYTES, VOLUME, HeaderFields
+from .header import HEADER_BYTES, VOLUME
+from .headerfields import HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
 from .pixels import Pixels, writable_mode

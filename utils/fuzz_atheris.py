@@ -33,6 +33,7 @@ with atheris.instrument_imports(include=["mrcz"]):
         ioDM4,
         metadata,
         reader,
+        salvage,
         trailer,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..copies.copying import require_absent
-from ..integrity import repair
+from ..salvage import repair
 from .console import UsageError, print_json, say
 
 __all__ = ["add_parser", "run"]

@@ -1,0 +1,107 @@
+"""The record of a file to be written, from what is known of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from .__version__ import __version__
+from .header import DTYPES, LIST_LABEL, VOLUME, VOLUME_STACK
+from .headerindex import make_index
+from .modes import COMPRESSOR_FACTOR, REVERSE_COMPRESSOR_ENUM, Mode
+
+__all__ = ["HeaderFields"]
+
+_MACHINE_STAMP = {"<": b"DD\0\0", ">": b"\x11\x11\0\0"}
+
+
+@dataclass(frozen=True)
+class HeaderFields:
+    """What goes into the record of a file to be written.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (nz, ny, nx).
+    mode : Mode
+        Type of the pixels.
+    compressor : str or None
+        Codec of the frames.
+    slices : int
+        0 for an array, else slices an item of a list.
+    ispg : int
+        `VOLUME`, `IMAGE_STACK` or `VOLUME_STACK`.
+    pixelsize : tuple of float
+        (z, y, x) in Å.
+    voltage, c3, gain : float
+        kV, mm, counts/e-.
+    minimum, maximum, mean, rms : float
+        Statistics of the pixels; rms is -1 where it was not computed.
+    metadata_bytes : int
+        Length of the JSON text.
+    packed_bytes : int
+        Length of all chunks; 0 in an uncompressed file.
+    byteorder : str
+        ``'<'`` or ``'>'``.
+    lengths : sequence of int
+        Of the chunks, for the index.
+    """
+
+    shape: tuple[int, int, int]
+    mode: Mode
+    compressor: str | None = None
+    slices: int = 0
+    ispg: int = VOLUME
+    pixelsize: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    voltage: float = 0.0
+    c3: float = 0.0
+    gain: float = 1.0
+    minimum: float = 0.0
+    maximum: float = 0.0
+    mean: float = 0.0
+    rms: float = -1.0
+    metadata_bytes: int = 0
+    packed_bytes: int = 0
+    byteorder: str = "<"
+    lengths: Sequence[int] = ()
+
+    def pack(self) -> bytes:
+        """Return the 1024 bytes."""
+        nz, ny, nx = self.shape
+        mz = {VOLUME: nz, VOLUME_STACK: max(1, self.slices)}.get(self.ispg, 1)
+        z, y, x = self.pixelsize
+        cell_z = z * mz
+        if self.compressor is not None:  # python-mrcz's reading of MZ and CELLA
+            mz, cell_z = self.slices, z * nz
+        labels = [f"MRCZ{__version__}".encode()]
+        if self.slices:
+            labels.append(f"{LIST_LABEL}{self.slices}".encode())
+        ends = dict(enumerate(accumulate(self.lengths), 1)) if self.lengths else {}
+        index = make_index(nz, self.packed_bytes, ends)
+        record = np.zeros((), DTYPES[self.byteorder])
+        with np.errstate(over="ignore"):
+            record[()] = (
+                nx, ny, nz,
+                self.mode.number + COMPRESSOR_FACTOR * REVERSE_COMPRESSOR_ENUM[self.compressor],
+                0, 0, 0,
+                nx, ny, mz,
+                (x * nx, y * ny, cell_z), (90.0, 90.0, 90.0),
+                1, 2, 3,
+                self.minimum, self.maximum, self.mean,
+                self.ispg, self.metadata_bytes,
+                b"",
+                b"json" if self.metadata_bytes else b"", 20141,
+                b"",
+                self.voltage, self.c3, self.gain,
+                self.packed_bytes,
+                0, 0,
+                index["index_check"], index["index"],
+                (0.0, 0.0, 0.0),
+                b"MAP ", _MACHINE_STAMP[self.byteorder],
+                self.rms,
+                len(labels), labels + [b""] * (10 - len(labels)),
+            )  # fmt: skip
+        return record.tobytes()

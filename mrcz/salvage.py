@@ -1,0 +1,264 @@
+"""Saving what can be saved of damaged files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import accumulate
+
+import numpy as np
+
+from .buffers import address_of
+from .chunksearch import ChunkSearch, length_of
+from .codec import MAX_CHUNK_BYTES, compress, parse_options
+from .errors import MRCError, MRCFormatError
+from .header import HEADER_BYTES, Record, amend
+from .headerindex import make_index
+from .parallel import blosc_settings
+from .pixels import Pixels
+from .reader import MRCReader
+from .sinks import AtomicFile
+from .trailer import can_hash, hash_of, make_trailer
+
+__all__ = ["RepairReport", "repair"]
+
+_COPY_BYTES = 1 << 22
+_LEAST_LEFT = 1000
+"""A file of which less than one part in so many is left was never as large as it says."""
+
+
+@dataclass
+class RepairReport:
+    """What `repair` did.
+
+    Attributes
+    ----------
+    recovered, lost : list of int
+        Frames that are in the new file as they were, and those that are zeros.
+    notes : list of str
+        What could not be known for sure.
+    """
+
+    recovered: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def repair(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> RepairReport:
+    """Write what is intact in a damaged or cut file to a new one.
+
+    Intact chunks are copied as they are; lost frames become zeros. Where the way from
+    chunk to chunk is broken, the next plausible chunk header is searched.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The damaged file; it is only read.
+    output : str or os.PathLike
+        The new one.
+
+    Returns
+    -------
+    RepairReport
+        Which frames were recovered, and which are lost.
+
+    Raises
+    ------
+    MRCFormatError
+        If the header itself is beyond use, or no frame is intact.
+    ValueError
+        If `output` is the damaged file.
+    """
+    path, output = os.fspath(path), os.fspath(output)
+    if os.path.exists(output) and os.path.samefile(path, output):
+        raise ValueError("repair writes a new file: output must not be the damaged one")
+    with MRCReader(path) as reader:
+        salvage = _RawSalvage if reader.record.compressor is None else _ChunkSalvage
+        return salvage(reader).write(output)
+
+
+def _share_out(missing: int, gaps: list[float], complete: bool) -> list[int]:
+    """Return how many of the `missing` frames lie in each hole, at least one in each.
+
+    Parameters
+    ----------
+    missing : int
+        At least ``len(gaps)``.
+    gaps : list of float
+        Sizes of the holes, in chunks.
+    complete : bool
+        Whether the file ends where it should, so that none is missing at its end.
+    """
+    lost: list[int] = []
+    for number, gap in enumerate(gaps):
+        still = len(gaps) - number - 1
+        most = missing - sum(lost) - still
+        last_of_all = complete and still == 0
+        lost.append(most if last_of_all else max(1, min(round(gap), most)))
+    return lost
+
+
+def _require_enough(found: int, wanted: int, what: str, record: Record) -> None:
+    """Check that what is left is in some proportion to what the header promises."""
+    if found < 1:
+        raise MRCFormatError("no frame is intact", path=record.path)
+    if found * _LEAST_LEFT < wanted:
+        raise MRCFormatError(f"the header promises more than {_LEAST_LEFT} times the {what} that "
+                             f"there are", path=record.path, offset=0, expected=wanted,
+                             found=found)
+
+
+def _allocated(record: Record) -> Pixels:
+    """Return room for a stored frame, whose size a damaged header may have wrong."""
+    if record.frame_bytes > MAX_CHUNK_BYTES:
+        raise MRCFormatError("a compressed frame can't be this large", path=record.path,
+                             expected=f"at most {MAX_CHUNK_BYTES} bytes",
+                             found=record.frame_bytes)
+    try:
+        return np.zeros(record.frame_bytes, np.uint8)
+    except MemoryError as error:
+        raise MRCError(f"{record.path}: not enough memory for a frame of {record.frame_bytes} "
+                       f"bytes") from error
+
+
+class _RawSalvage:
+    """An uncompressed file: what is there, and zeros for the rest."""
+
+    def __init__(self, reader: MRCReader) -> None:
+        self._reader = reader
+
+    def write(self, output: str) -> RepairReport:
+        record, source = self._reader.record, self._reader.source
+        full = record.data_offset + record.nz * record.frame_bytes
+        end = min(source.size, full)
+        _require_enough(end - record.data_offset, full - record.data_offset, "bytes", record)
+        whole = (end - record.data_offset) // record.frame_bytes
+        sink = AtomicFile(output)
+        try:
+            for start in range(0, end, _COPY_BYTES):
+                sink.write_at(start, source.read(start, min(_COPY_BYTES, end - start)))
+            sink.truncate(full)
+            sink.commit()
+        finally:
+            sink.abort()
+        report = RepairReport(list(range(whole)), list(range(whole, record.nz)))
+        if report.lost and (end - record.data_offset) % record.frame_bytes:
+            report.notes.append(f"frame {whole} is kept as far as it was there")
+        return report
+
+
+class _ChunkSalvage:
+    """A compressed file: its intact chunks, found by the index or by their headers."""
+
+    def __init__(self, reader: MRCReader) -> None:
+        self._reader = reader
+        self._record = reader.record
+        self._source = reader.source
+
+    @cached_property
+    def _scratch(self) -> Pixels:
+        return _allocated(self._record)
+
+    def write(self, output: str) -> RepairReport:
+        report = RepairReport()
+        chunks = self._by_index() or self._by_search(report)
+        record = self._record
+        _require_enough(len(chunks), record.nz, "frames", record)
+        report.recovered = sorted(chunks)
+        report.lost = [frame for frame in range(record.nz) if frame not in chunks]
+        head = self._source.read(0, record.data_offset)
+        filler = self._zeros() if report.lost else b""
+        sink = AtomicFile(output)
+        try:
+            position, lengths, checksums = record.data_offset, [], []
+            for frame in range(record.nz):
+                data = self._source.read(*chunks[frame]) if frame in chunks else filler
+                sink.write_at(position, data)
+                lengths.append(len(data))
+                checksums.append(hash_of(data) if can_hash() else 0)
+                position += len(data)
+            packed = position - record.data_offset
+            index = make_index(record.nz, packed, dict(enumerate(accumulate(lengths), 1)))
+            fields = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed, **index)
+            head = fields + head[HEADER_BYTES:]
+            if can_hash():
+                sink.write_at(position, make_trailer(record.data_offset, lengths, checksums,
+                                                     head))
+            sink.write_at(0, head)
+            sink.commit()
+        finally:
+            sink.abort()
+        return report
+
+    def _by_index(self) -> dict[int, tuple[int, int]]:
+        """Return offset and length of the intact chunks, by the trailer."""
+        trailer = self._reader.trailer
+        if trailer is None:
+            return {}
+        found = {}
+        for frame, (offset, length, checksum) in enumerate(
+            zip(trailer.offsets, trailer.lengths, trailer.checksums, strict=True)
+        ):
+            if not self._source.holds(offset + length):
+                continue
+            chunk = self._source.read(offset, length)
+            # A header whose sizes are damaged fits no chunk, however sound that is.
+            if hash_of(chunk) == checksum and length_of(chunk, self._record, offset,
+                                                           self._source.size) == length:
+                found[frame] = (offset, length)
+        return found
+
+    def _by_search(self, report: RepairReport) -> dict[int, tuple[int, int]]:
+        """Return offset and length of the intact chunks, by walking and searching."""
+        search = ChunkSearch(self._source, self._record, self._scratch)
+        runs = search.runs()
+        if search.gave_up_at is not None:
+            report.notes.append(f"so much looks like a frame and is none that the search ended at "
+                                f"byte {search.gave_up_at}: what is behind it is lost")
+        return self._number(runs, report)
+
+    def _number(
+        self, runs: list[list[tuple[int, int]]], report: RepairReport
+    ) -> dict[int, tuple[int, int]]:
+        """Give runs of chunks between holes the numbers of their frames."""
+        record = self._record
+        first, *rest = runs
+        rest = [run for run in rest if run]
+        count = len(first) + sum(map(len, rest))
+        missing = record.nz - count
+        if not rest or missing < len(rest):  # cut at the end, or chunks of who knows what
+            return dict(enumerate([chunk for run in (first, *rest) for chunk in run][: record.nz]))
+        packed = record.fields["packed_bytes"]
+        complete = sum(rest[-1][-1]) == record.data_offset + packed
+        lost = _share_out(missing, self._gaps(first, rest), complete)
+        if len(rest) > 1 or not complete:
+            report.notes.append("there is no index: how many frames each hole swallowed is "
+                                "estimated from its size")
+        found = dict(enumerate(first))
+        frame = len(first)
+        for run, gap in zip(rest, lost, strict=True):
+            frame += gap
+            found.update(enumerate(run, frame))
+            frame += len(run)
+        return found
+
+    def _gaps(
+        self, first: list[tuple[int, int]], rest: list[list[tuple[int, int]]]
+    ) -> list[float]:
+        """Return how many chunks of average length each hole would hold."""
+        average = np.mean([length for run in (first, *rest) for _, length in run])
+        ends = [sum(run[-1]) for run in (first, *rest) if run]
+        if not first:
+            ends.insert(0, self._record.data_offset)
+        return [(run[0][0] - end) / float(average) for run, end in zip(rest, ends, strict=False)]
+
+    def _zeros(self) -> bytes:
+        compressor = self._record.compressor
+        assert compressor is not None
+        options = parse_options(compressor)
+        zeros = self._scratch
+        zeros[:] = 0
+        with blosc_settings(options.blocksize):
+            return compress(address_of(zeros), zeros.nbytes, self._record.disk_dtype.itemsize,
+                            options)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .blocks import parse_block_table
 from .buffers import address_of
 from .codec import (
     BLOSC_PRESENT,
@@ -14,7 +15,6 @@ from .codec import (
     FLAG_MEMCPY,
     MAX_OVERHEAD,
     decompress,
-    parse_block_table,
     parse_chunk_header,
 )
 from .errors import MRCError

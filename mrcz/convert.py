@@ -19,7 +19,7 @@ from .ioMRC import writeMRC
 from .options import parse_write_options
 from .pixels import writable_mode
 from .progress import shown, title_of
-from .sinks import open_sink
+from .targets import open_sink
 from .units import angstrom_per
 from .writer import StackWriter
 

@@ -31,9 +31,9 @@ from .pixels import Pixels, writable_mode
 from .progress import shown, title_of
 from .reader import MRCReader
 from .reading import File, arranged, can_map, checked_out, frames_asked, key_of, map_frames
-from .sinks import open_sink
 from .sources import FileObjectSource
 from .stack import Stack
+from .targets import open_sink
 from .writer import StackWriter
 
 if TYPE_CHECKING:

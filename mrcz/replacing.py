@@ -1,11 +1,13 @@
-"""A new file in an old one's place, without waiting until the old one's blocks are free."""
+"""A new file in an old one's place: its access rights, its name."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import threading
 
-__all__ = ["replace_file"]
+__all__ = ["fsync_folder", "keep_access", "replace_file", "writable_status"]
 
 _WORTH_A_THREAD = 32 << 20
 """Bytes of an old file; freeing 256 MiB of one in memory took 38 ms, a quarter of writing them."""
@@ -46,4 +48,40 @@ def _close_in_background(fd: int) -> None:
     try:
         threading.Thread(target=os.close, args=(fd,), name="mrcz-free", daemon=True).start()
     except RuntimeError:  # no more threads, or the interpreter is on its way out
+        os.close(fd)
+
+
+def writable_status(path: str) -> os.stat_result | None:
+    """Return the status of a file to be replaced, which must be one we could overwrite."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(21, "Is a directory", path)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(13, "Permission denied", path)
+    return status
+
+
+def keep_access(fd: int, old: os.stat_result) -> None:
+    """Give a new file the owner and the permissions of the old one, as far as we may."""
+    if not hasattr(os, "fchmod"):
+        return
+    with contextlib.suppress(OSError):
+        new = os.fstat(fd)
+        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            os.fchown(fd, old.st_uid, old.st_gid)
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, stat.S_IMODE(old.st_mode))
+
+
+def fsync_folder(folder: str) -> None:
+    """Wait until the names in a folder are on the disk."""
+    if os.name == "nt":
+        return
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
         os.close(fd)

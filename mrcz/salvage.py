@@ -12,13 +12,13 @@ import numpy as np
 from .buffers import address_of
 from .chunksearch import ChunkSearch, length_of
 from .codec import MAX_CHUNK_BYTES, compress, parse_options
+from .disk import AtomicFile
 from .errors import MRCError, MRCFormatError
 from .header import HEADER_BYTES, Record, amend
 from .headerindex import make_index
 from .parallel import blosc_settings
 from .pixels import Pixels
 from .reader import MRCReader
-from .sinks import AtomicFile
 from .trailer import can_hash, hash_of, make_trailer
 
 __all__ = ["RepairReport", "repair"]

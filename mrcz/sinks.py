@@ -1,36 +1,18 @@
-"""Where bytes go: new files, files changed in place, file objects; all by offset."""
+"""Where bytes go, by offset: what every sink can do, and file objects."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
-import os
-import stat
-import tempfile
 import threading
-from binascii import crc32
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import IO, Any
 
-from .header import HEADER_BYTES
-from .journal import MAGIC as JOURNAL_MAGIC
-from .journal import Journal, contents, find_journal
-from .replacing import replace_file
-from .sources import FileSource, is_url
-
-__all__ = ["AtomicFile", "FileObjectSink", "InPlaceFile", "Sink", "open_sink"]
-
-_HAS_PWRITE = hasattr(os, "pwrite")
-_COPY_BYTES = 4 << 20
-_STEP_BYTES = 1 << 18
-_SPOOL_BYTES = 64 << 20
-_O_BINARY = getattr(os, "O_BINARY", 0)
+__all__ = ["FileObjectSink", "Sink", "StreamFile", "naming"]
 
 
 @contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
+def naming(path: str) -> Iterator[None]:
     """Add the path to errors that don't name it, as those on a descriptor."""
     try:
         yield
@@ -76,366 +58,6 @@ class Sink:
         """Undo, as far as this kind of sink can; safe to call after `commit`."""
 
 
-class _DescriptorSink(Sink):
-    can_read = True
-
-    def __init__(self, name: str, fd: int) -> None:
-        self.name = name
-        self.fd = fd
-        self._lock = threading.Lock()
-
-    def write_at(self, offset: int, data: Any) -> None:
-        view = memoryview(data).cast("B")
-        with _naming(self.name):
-            while view:
-                count = self._write_some(offset, view)
-                offset += count
-                view = view[count:]
-
-    def _write_some(self, offset: int, view: memoryview) -> int:
-        if _HAS_PWRITE:
-            return os.pwrite(self.fd, view, offset)
-        with self._lock:
-            os.lseek(self.fd, offset, os.SEEK_SET)
-            return os.write(self.fd, view)
-
-    def read_at(self, offset: int, nbytes: int) -> bytes:
-        """Return bytes that were written.
-
-        Raises
-        ------
-        OSError
-            If they are there no more.
-        """
-        with _naming(self.name):
-            if _HAS_PWRITE:
-                data = os.pread(self.fd, nbytes, offset)
-            else:
-                with self._lock:
-                    os.lseek(self.fd, offset, os.SEEK_SET)
-                    data = os.read(self.fd, nbytes)
-        if len(data) != nbytes:
-            raise OSError(f"{self.name}: the file shrank while it was written")
-        return data
-
-    def truncate(self, size: int) -> None:
-        """Cut or fill with zeros to `size` bytes."""
-        with _naming(self.name):
-            os.ftruncate(self.fd, size)
-
-    def sync(self) -> None:
-        """Wait until what was written is on the disk."""
-        with _naming(self.name):
-            os.fsync(self.fd)
-
-    def copy_from(self, source_fd: int, start: int, stop: int, offset: int) -> None:
-        """Copy bytes ``[start, stop)`` of another file to `offset`, in the kernel if it can."""
-        while start < stop:
-            count = self._copy_some(source_fd, start, min(stop - start, 1 << 30), offset)
-            start += count
-            offset += count
-
-    def _copy_some(self, source_fd: int, start: int, count: int, offset: int) -> int:
-        if hasattr(os, "copy_file_range"):
-            with contextlib.suppress(OSError):
-                if copied := os.copy_file_range(source_fd, self.fd, count, start, offset):
-                    return copied
-        os.lseek(source_fd, start, os.SEEK_SET)
-        data = os.read(source_fd, min(count, _COPY_BYTES))
-        if not data:
-            raise OSError(f"{self.name}: the file shrank while it was copied")
-        self.write_at(offset, data)
-        return len(data)
-
-    def close(self) -> None:
-        """Close the file as it is; safe to call twice."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-
-class _ChangingFile(_DescriptorSink):
-    """A file with bytes that count, which change all at once when they are published.
-
-    What goes behind them is written at once; what goes over them is held until then.
-
-    Parameters
-    ----------
-    name, fd
-        As it was opened.
-    kept : int
-        How many bytes count.
-    fsync : bool
-        Whether publishing waits for the disk, between its steps too.
-    """
-
-    def __init__(self, name: str, fd: int, kept: int, *, fsync: bool) -> None:
-        super().__init__(name, fd)
-        self._kept = kept
-        self._fsync = fsync
-        self._size: int | None = os.fstat(fd).st_size  # to go back to; None: there is no way back
-        self._record = b""
-        self._journal: Journal | None = None
-        self._held: list[tuple[int, int]] = []
-        self._spool: IO[bytes] | None = None
-
-    def begin_journal(self, offset: int, length: int) -> int:
-        """Return where to write bytes that are to go to `offset`, if their number is known.
-
-        This spares holding them. Nothing but the record may be written besides.
-        """
-        with _naming(self.name):
-            _allocate(self.fd, offset, length)
-        start = max(os.fstat(self.fd).st_size, offset + length)
-        self._journal = Journal(start, offset, length)
-        super().write_at(start, JOURNAL_MAGIC)
-        return self._journal.body
-
-    def write_at(self, offset: int, data: Any) -> None:
-        """Write all of `data` at `offset`, or hold it until it is published."""
-        view = memoryview(data).cast("B")
-        within = max(0, min(len(view), self._kept - offset))
-        if within:
-            self._hold(offset, view[:within])
-        super().write_at(offset + within, view[within:])
-
-    def read_at(self, offset: int, nbytes: int) -> bytes:
-        """Return bytes that were written, held or not; the record excepted."""
-        data = super().read_at(offset, nbytes)
-        if offset >= self._kept:
-            return data
-        patched = bytearray(data)
-        with self._lock:
-            position = 0
-            for place, count in self._held:
-                start, stop = max(offset, place), min(offset + nbytes, place + count)
-                if start < stop:
-                    assert self._spool is not None
-                    self._spool.seek(position + start - place)
-                    patched[start - offset : stop - offset] = self._spool.read(stop - start)
-                position += count
-        return bytes(patched)
-
-    def _hold(self, offset: int, view: memoryview) -> None:
-        if offset == 0 and len(view) == HEADER_BYTES:
-            self._record = bytes(view)
-            return
-        with self._lock, _naming(self.name):
-            if self._spool is None:
-                self._spool = _spool_beside(self.name)
-            self._spool.seek(0, os.SEEK_END)
-            self._spool.write(view)
-            self._held.append((offset, len(view)))
-
-    def _forget(self) -> None:
-        self._record, self._held, self._journal = b"", [], None
-        spool, self._spool = self._spool, None
-        if spool is not None:
-            spool.close()
-
-    def _change(self) -> None:
-        """Bring what is held to its places, all of it or nothing."""
-        self._sync_if_asked()
-        if self._held:
-            self._write_held()
-        if self._journal is not None:
-            journal = self._close_journal(self._journal)
-            try:
-                self.complete(journal)
-            except BaseException:  # such as an interrupt: there is only the way forward
-                self.complete(journal)
-                raise
-        elif self._record:
-            super().write_at(0, self._record)
-        self._forget()
-        self._size = self._kept = os.fstat(self.fd).st_size
-        self._sync_if_asked()
-
-    def _write_held(self) -> None:
-        """Write what is held into a journal."""
-        assert self._spool is not None
-        offset = min(start for start, _ in self._held)
-        length = max(start + count for start, count in self._held) - offset
-        body = self.begin_journal(offset, length)
-        if _has_gaps(self._held):
-            self.copy_from(self.fd, offset, offset + length, body)
-        self._spool.seek(0)
-        for start, count in self._held:
-            for done in range(0, count, _STEP_BYTES):
-                data = self._spool.read(min(_STEP_BYTES, count - done))
-                super().write_at(body + start + done - offset, data)
-
-    def _close_journal(self, journal: Journal) -> Journal:
-        """Write the record and the footer; from here on the change counts."""
-        old = super().read_at(0, HEADER_BYTES)
-        super().write_at(journal.record, self._record or old)
-        checksum = 0
-        for start in range(journal.body, journal.footer, _STEP_BYTES):
-            data = super().read_at(start, min(_STEP_BYTES, journal.footer - start))
-            checksum = crc32(data, checksum)
-        journal = replace(journal, old_record=crc32(old), checksum=checksum)
-        self._sync_if_asked()
-        super().write_at(journal.footer, journal.pack())
-        self._size = None
-        self._sync_if_asked()
-        return journal
-
-    def complete(self, journal: Journal) -> None:
-        """Do what a journal says, and remove it; again, if need be."""
-        self.copy_from(self.fd, journal.body, journal.record, journal.offset)
-        super().write_at(0, super().read_at(journal.record, HEADER_BYTES))
-        self._sync_if_asked()
-        self.truncate(journal.start)
-
-    def _sync_if_asked(self) -> None:
-        if self._fsync:
-            self.sync()
-
-    def abort(self) -> None:
-        """Forget what was not published, and close."""
-        self._forget()
-        if self.fd >= 0 and self._size is not None:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self.fd, self._size)
-        self.close()
-
-
-class AtomicFile(_ChangingFile):
-    """A new file that takes its name only when it is whole.
-
-    Parameters
-    ----------
-    path : str
-        Final name; symbolic links are followed.
-    fsync : bool
-        Whether `commit` waits until the bytes are on the disk.
-
-    Raises
-    ------
-    OSError
-        If the place can't be written to.
-    """
-
-    def __init__(self, path: str, *, fsync: bool = False) -> None:
-        target = os.path.realpath(path) if os.path.islink(path) else path
-        folder = os.path.dirname(target)
-        self._target = target
-        # Short, whatever the length of the final name.
-        self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
-        old = _writable_status(target)
-        with _naming(path):
-            fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
-        super().__init__(path, fd, 0, fsync=fsync)
-        if old is not None:
-            _keep_access(fd, old)
-
-    def publish(self) -> None:
-        """Give the file its name, replacing what was there; or change what has it."""
-        if not self._temporary:
-            self._change()
-            return
-        self._sync_if_asked()
-        self._rename()
-        if self._fsync:
-            fsync_folder(os.path.dirname(self._target) or ".")
-        self._size = self._kept = os.fstat(self.fd).st_size
-
-    def commit(self) -> None:
-        """Publish and close."""
-        if os.name == "nt" and self._temporary:  # an open file can't be renamed there
-            self._sync_if_asked()
-            self.close()
-            self._rename()
-            return
-        self.publish()
-        self.close()
-
-    def _rename(self) -> None:
-        with _naming(self.name):
-            replace_file(self._temporary, self._target)
-        self._temporary = ""
-
-    def abort(self) -> None:
-        """Remove what was not published; the old file, or what was published, stays."""
-        super().abort()
-        temporary, self._temporary = self._temporary, ""
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-class InPlaceFile(_ChangingFile):
-    """An existing file that changes as a whole, or not at all.
-
-    Parameters
-    ----------
-    path : str
-        The file.
-    kept : int, optional
-        How many of its bytes count; None: all.
-    fsync : bool
-        Whether `commit` waits until the bytes are on the disk.
-    """
-
-    def __init__(self, path: str, kept: int | None = None, *, fsync: bool = False) -> None:
-        fd = os.open(path, os.O_RDWR | _O_BINARY)
-        super().__init__(path, fd, os.fstat(fd).st_size if kept is None else kept, fsync=fsync)
-
-    def commit(self) -> None:
-        """Make the change, and close."""
-        self._change()
-        self.close()
-
-
-def complete_change(path: str) -> None:
-    """Complete the change of a file whose writer was killed, if there is one.
-
-    Raises
-    ------
-    OSError
-        If the file can't be written.
-    """
-    with FileSource(path) as source:
-        journal = find_journal(source)
-        copy = None if journal is None else contents(source, journal)
-    if journal is None or copy is None:
-        return
-    copy.close()
-    file = InPlaceFile(path, fsync=True)
-    try:
-        file.complete(journal)
-    finally:
-        file.close()
-
-
-def _spool_beside(path: str) -> IO[bytes]:
-    """Return a file in memory or, if it gets large, without a name in the folder of another."""
-    folder = os.path.dirname(os.path.abspath(path))
-    return tempfile.SpooledTemporaryFile(
-        _SPOOL_BYTES, dir=folder if os.access(folder, os.W_OK) else None)
-
-
-def _has_gaps(parts: list[tuple[int, int]]) -> bool:
-    """Return whether some bytes lie between parts."""
-    reached = min(parts)[0]
-    for start, count in sorted(parts):
-        if start > reached:
-            return True
-        reached = max(reached, start + count)
-    return False
-
-
-def _allocate(fd: int, offset: int, length: int) -> None:
-    """Make sure that holes which are to be filled have room on the disk."""
-    status = os.fstat(fd)
-    if hasattr(os, "posix_fallocate") and 512 * status.st_blocks < status.st_size:
-        try:
-            os.posix_fallocate(fd, offset, length)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-
-
 class FileObjectSink(Sink):
     """A binary file object, from its present position on; it stays open.
 
@@ -474,19 +96,21 @@ class FileObjectSink(Sink):
             self._file.seek(self._end)
 
 
-class _StreamFile(FileObjectSink):
+class StreamFile(FileObjectSink):
     """A device or a pipe by its name: opened, written in one go, never replaced."""
 
-    def write_at(self, offset: int, data: Any) -> None:
-        with _naming(self.name):
+    def write_at(self, offset: int, data: Any) -> None:  # noqa: D102
+        with naming(self.name):
             super().write_at(offset, data)
 
     def commit(self) -> None:
-        with _naming(self.name):
+        """Write what is left, and close."""
+        with naming(self.name):
             super().commit()
             self._final.close()
 
     def abort(self) -> None:
+        """Close: what was written is gone its way."""
         self._final.close()
 
 
@@ -508,70 +132,3 @@ def _write_all(file: IO[bytes], view: memoryview) -> None:
         with view[done:] as rest:
             count = file.write(rest)
             done += len(rest) if count is None else count
-
-
-def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) -> Sink:
-    """Return the sink for a new file at a path or a URL, or for a binary file object.
-
-    Raises
-    ------
-    OSError
-        If the place can't be written to.
-    TypeError
-        If `file` is neither a path nor a binary file.
-    """
-    if not isinstance(file, (str, bytes, os.PathLike)):
-        if not hasattr(file, "write"):
-            raise TypeError(f"a path or a binary file object is needed, not {type(file).__name__}")
-        if isinstance(file, io.TextIOBase):
-            raise TypeError("a file object must be opened in binary mode ('wb'), not text mode")
-        return FileObjectSink(file)
-    path = os.fsdecode(file)
-    if is_url(path):
-        return _sink_for_url(path, fsync)
-    with contextlib.suppress(OSError):
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            return _StreamFile(open(path, "wb", buffering=0))
-    return AtomicFile(path, fsync=fsync)
-
-
-def _sink_for_url(url: str, fsync: bool) -> Sink:
-    from .plugins.remote import RemoteFile, local_path
-
-    path = local_path(url)
-    return RemoteFile(url) if path is None else AtomicFile(path, fsync=fsync)
-
-
-def _writable_status(path: str) -> os.stat_result | None:
-    """Return the status of a file to be replaced, which must be one we could overwrite."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(21, "Is a directory", path)
-    if not os.access(path, os.W_OK):
-        raise PermissionError(13, "Permission denied", path)
-    return status
-
-
-def _keep_access(fd: int, old: os.stat_result) -> None:
-    if not hasattr(os, "fchmod"):
-        return
-    with contextlib.suppress(OSError):
-        new = os.fstat(fd)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            os.fchown(fd, old.st_uid, old.st_gid)
-    with contextlib.suppress(OSError):
-        os.fchmod(fd, stat.S_IMODE(old.st_mode))
-
-
-def fsync_folder(folder: str) -> None:
-    if os.name == "nt":
-        return
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -17,6 +17,7 @@ from typing import Any
 from .arguments import integer
 from .codec import CodecOptions, parse_options
 from .containers import Container
+from .disk import AtomicFile, InPlaceFile, complete_change
 from .encoding import FrameEncoder, FrameFormat
 from .errors import FrameIndexError, MRCError
 from .header import HEADER_BYTES, VOLUME, Record, amend
@@ -25,7 +26,6 @@ from .journal import is_journal
 from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
-from .sinks import AtomicFile, InPlaceFile, complete_change
 from .sources import FileSource, is_url
 from .statistics import Statistics
 from .trailer import Trailer, hash_of, make_trailer, trailer_bytes

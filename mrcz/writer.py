@@ -18,7 +18,8 @@ from .modes import Mode
 from .options import WriteOptions, parse_write_options
 from .pixels import Pixels, writable_mode
 from .progress import Advance
-from .sinks import Sink, open_sink
+from .sinks import Sink
+from .targets import open_sink
 from .trailer import make_trailer
 
 __all__ = ["StackWriter", "create"]

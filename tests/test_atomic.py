@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import replacing, sinks
+from mrcz import disk, replacing
 
 from .processes import run_script
 
@@ -376,14 +376,14 @@ def test_names_that_no_system_takes(tmp_path: Path) -> None:
 
 def test_no_sink_outlives_its_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Descriptors are closed whether a write succeeds or fails."""
-    opened: list[sinks.AtomicFile] = []
-    make = sinks.AtomicFile.__init__
+    opened: list[disk.AtomicFile] = []
+    make = disk.AtomicFile.__init__
 
-    def watched(self: sinks.AtomicFile, *arguments: Any, **options: Any) -> None:
+    def watched(self: disk.AtomicFile, *arguments: Any, **options: Any) -> None:
         make(self, *arguments, **options)
         opened.append(self)
 
-    monkeypatch.setattr(sinks.AtomicFile, "__init__", watched)
+    monkeypatch.setattr(disk.AtomicFile, "__init__", watched)
     mrcz.writeMRC(IMAGE, path, compressor="zstd")
     with pytest.raises(Boom):
         mrcz.writeMRC(failing(Boom("x")), path, compressor="zstd")

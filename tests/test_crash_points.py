@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import encoding, journal, placing, sinks
+from mrcz import disk, encoding, journal, placing
 from mrcz.reader import MRCReader
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -51,7 +51,7 @@ def die_at(count: int, halfway: bool) -> None:
 
     for name in CALLS:
         if hasattr(os, name):
-            setattr(sinks.os, name, dying(name, getattr(os, name)))
+            setattr(disk.os, name, dying(name, getattr(os, name)))
 
 
 def run_until(count: int, halfway: bool, job: Callable[[], None]) -> bool:
@@ -177,7 +177,7 @@ def with_journal(path: Path, image: np.ndarray = NEW) -> bytes:
 
     child = os.fork()
     if child == 0:
-        sinks.InPlaceFile.complete = die  # type: ignore[method-assign, assignment]
+        disk.InPlaceFile.complete = die  # type: ignore[method-assign, assignment]
         mrcz.writeMRC(image, path, idx=2)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9

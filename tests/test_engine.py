@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import blocks, buffers, codec, decoding, encoding, parallel, placing, sinks
+from mrcz import blocks, buffers, codec, decoding, disk, encoding, parallel, placing
 
 
 def chunk_of(
@@ -238,7 +238,7 @@ def test_fork_in_the_midst_of_work(tmp_path: Path) -> None:
 
 def test_without_positional_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, which has no affinity of processes either."""
-    monkeypatch.setattr(sinks, "_HAS_PWRITE", False)
+    monkeypatch.setattr(disk, "_HAS_PWRITE", False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(parallel, "_default_threads", None)
     stack = np.random.default_rng(0).poisson(2, (9, 900, 900)).astype("int16")

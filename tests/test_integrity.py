@@ -11,7 +11,7 @@ import pytest
 import xxhash
 
 import mrcz
-from mrcz import decoding, encoding, placing, sinks
+from mrcz import decoding, disk, encoding, placing
 from mrcz.reader import MRCReader
 
 MOVIE = np.random.default_rng(4).poisson(2, (12, 40, 50)).astype("int16")
@@ -210,7 +210,7 @@ def test_checksums_of_large_frames_need_no_memory(
     monkeypatch.setattr(placing, "_MOST_KEPT", 1 << 20)
     monkeypatch.setattr(placing, "_READ_BACK_BYTES", 300_001)
     if to == "no pread":
-        monkeypatch.setattr(sinks, "_HAS_PWRITE", False)
+        monkeypatch.setattr(disk, "_HAS_PWRITE", False)
     image = np.random.default_rng(2).standard_normal((2, 2048, 2048)).astype("f4")
     path = tmp_path / "a.mrcz"
     whole = io.BytesIO()

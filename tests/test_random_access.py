@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import sinks, sources
+from mrcz import disk, sources
 
 FRAMES = np.random.default_rng(6).poisson(1, (256, 32, 32)).astype("int8")
 
@@ -66,7 +66,7 @@ def test_the_way_to_a_frame_is_remembered(tmp_path, monkeypatch):
 def test_appending_costs_the_same_however_long_the_file_is(tmp_path, monkeypatch):
     read: list[int] = []
     written: list[int] = []
-    real_read, real_write = sources.FileSource.read, sinks.InPlaceFile.write_at
+    real_read, real_write = sources.FileSource.read, disk.InPlaceFile.write_at
 
     def counting_read(self, offset, size):
         read.append(size)
@@ -84,7 +84,7 @@ def test_appending_costs_the_same_however_long_the_file_is(tmp_path, monkeypatch
                 writer.append(FRAMES)
         with monkeypatch.context() as patch:
             patch.setattr(sources.FileSource, "read", counting_read)
-            patch.setattr(sinks.InPlaceFile, "write_at", counting_write)
+            patch.setattr(disk.InPlaceFile, "write_at", counting_write)
             for number in range(5):
                 mrcz.writeMRC(FRAMES[:4], path, idx=count + 4 * number)
         assert np.array_equal(mrcz.readMRC(path, idx=(count, count + 4))[0], FRAMES[:4])

@@ -20,6 +20,7 @@ from ..codec import SHUFFLES
 from ..copies.compressing import STREAM_SUFFIXES
 from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
+from ..disk import InPlaceFile
 from ..errors import MissingCodecError
 from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend, parse
 from ..importers import CHANNELS, LARGEST_TIFF_PIXEL, Frames, open_frames
@@ -27,8 +28,8 @@ from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import Pixels, writable_mode
 from ..resave import resave
-from ..sinks import InPlaceFile, open_sink
 from ..sources import FileSource, is_url
+from ..targets import open_sink
 from ..writer import StackWriter
 from .console import UsageError, say, size_text
 from .files import (

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..copies.slabs import read_slabs
+from ..disk import InPlaceFile
 from ..header import HEADER_BYTES, amend
 from ..parallel import run_ordered
 from ..pixels import Pixels
 from ..reader import MRCReader
-from ..sinks import InPlaceFile
 from ..sources import FileSource
 from ..statistics import Statistics, measure
 from ..trailer import hash_of

@@ -19,7 +19,8 @@ from ..options import parse_write_options
 from ..pixels import writable_mode
 from ..progress import Advance
 from ..reader import MRCReader
-from ..sinks import fsync_folder, open_sink
+from ..replacing import fsync_folder
+from ..targets import open_sink
 from ..writer import StackWriter
 from .original import Original
 from .slabs import read_slabs

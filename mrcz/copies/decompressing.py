@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import MRCError
 from ..progress import Advance, scaled
 from ..reader import MRCReader
-from ..sinks import open_sink
+from ..targets import open_sink
 from .compressing import Copied
 from .copying import (
     copy_frames,

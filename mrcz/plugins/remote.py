@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
+from ..disk import AtomicFile
 from ..errors import MissingCodecError
-from ..sinks import AtomicFile, Sink
+from ..sinks import Sink
 from ..sources import Source
 
 __all__ = ["RemoteFile", "RemoteSource", "local_path", "open_remote"]

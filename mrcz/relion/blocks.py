@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from mrcz.errors import MRCError
-from mrcz.sinks import Sink, open_sink
+from mrcz.sinks import Sink
+from mrcz.targets import open_sink
 
 __all__ = [
     "MissingColumnError",

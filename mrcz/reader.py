@@ -16,7 +16,8 @@ from .arguments import integer
 from .cache import Cache
 from .codec import CHUNK_HEADER_BYTES
 from .decoding import FrameDecoder
-from .errors import MRCError, MRCTruncatedError
+from .errors import MRCError, MRCFormatError, MRCTruncatedError
+from .foreign import kind_of
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
@@ -111,7 +112,12 @@ class MRCReader:
     def _parsed(self, endian: str, convention: str) -> Record:
         source = self.source
         head = source.read(0, HEADER_BYTES if source.holds(HEADER_BYTES) else source.size)
-        return parse(head, path=source.name, endian=endian, convention=convention)
+        try:
+            return parse(head, path=source.name, endian=endian, convention=convention)
+        except MRCFormatError as error:
+            if kind := kind_of(head):
+                raise MRCFormatError(f"no MRC file but {kind}", path=source.name) from error
+            raise
 
     def __enter__(self) -> MRCReader:
         return self

@@ -109,3 +109,24 @@ def test_lists_are_told_by_their_label_alone_when_uncompressed(tmp_path):
     assert isinstance(read(bytes(data))[0], np.ndarray)
     mrcz.writeMRC(list(ramp((3, 4, 6), "f4")), path)
     assert isinstance(mrcz.readMRC(path)[0], list)
+
+
+@pytest.mark.parametrize("start,kind", [
+    (b"\0\0\0\x04" + bytes(6) + b"\x10\0\0\0\0\x01", "DM4"), (b"II*\0\x08", "TIFF"),
+    (b"\x93NUMPY\x01", "NumPy"), (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"PK\x03\x04", "ZIP"),
+    (b"<!DOCTYPE html>", "web page"), (b"\x28\xb5\x2f\xfd", "zstd"),
+])
+def test_what_is_no_mrc_file_is_named(start, kind, tmp_path):
+    path = tmp_path / "download.mrc"
+    for data in (start.ljust(5000, b"\0"), start.ljust(40, b" ")):
+        path.write_bytes(data)
+        for call in (mrcz.readMRC, mrcz.readMRCHeader, mrcz.open):
+            with pytest.raises(mrcz.MRCFormatError, match=kind):
+                call(path)
+
+
+def test_an_mrc_file_that_begins_like_another_is_read():
+    image = ramp((1, 2, 0x2A4949), "i1")  # NX is TIFF's first bytes
+    data = mrc(image)
+    assert data.startswith(b"II*\0")
+    assert_identical(read(data)[0], image[0])

@@ -290,6 +290,7 @@ def writeMRC(  # noqa: N802
         fsync=fsync, checksum=checksum,
     )  # fmt: skip
     container = contain(input_image)
+    _tell_slices(meta, container.slices)
     if idx is not None or shape is not None:
         from . import update
 
@@ -305,6 +306,14 @@ def writeMRC(  # noqa: N802
         with StackWriter(sink, mode, (ny, nx), options, slices=container.slices,
                          ispg=container.ispg, advance=advance) as writer:
             writer.append_container(container)
+
+
+def _tell_slices(meta: dict[Any, Any] | None, slices: int) -> None:
+    """Log that a key of the metadata will be taken for the slices an item of a list."""
+    said = meta.get("slices") if meta else None
+    if type(said) is int and said != slices:
+        logger.warning("meta['slices'] is %d: readers will return %s, unless they are told "
+                       "slices=%d", said, "one array" if said == 0 else "a list", slices)
 
 
 def _tell_cast(dtype: np.dtype[Any]) -> None:

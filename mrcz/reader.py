@@ -167,7 +167,7 @@ class MRCReader:
                                  f"{record.path}")
             return asked
         found = self.metadata.get("slices")
-        if not isinstance(found, int):
+        if type(found) is not int:
             found = record.declared_slices
         if found is None:
             logger.warning("%s was written by MRCZ %d.%d (< 0.5.0), which did not store slices; "

@@ -227,3 +227,14 @@ def test_the_same_bytes_with_and_without_rapidjson():
                               capture_output=True).stdout for which in ("rapidjson", "json")]
     assert outputs[0] == outputs[1]
     assert struct.unpack_from("<i", outputs[0], 92)[0] > 100
+
+
+@pytest.mark.parametrize("slices,kind", [(0, np.ndarray), (1, list), (2, list), (True, np.ndarray),
+                                         ("2", np.ndarray), (1.0, np.ndarray)])
+def test_the_key_slices_is_taken_at_its_word_and_told(slices, kind, caplog):
+    """Readers ask it before MZ; a user who only noted something should learn of it on writing."""
+    image = ramp((4, 5, 7), "i2")
+    data = written(image, meta={"slices": slices})
+    assert ("slices" in caplog.text) == (kind is list)
+    assert isinstance(read(data)[0], kind)
+    assert_identical(read(data, slices=0)[0], image)

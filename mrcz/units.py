@@ -24,11 +24,15 @@ _UNITS: dict[str, float] = {
     **dict.fromkeys(("m", "meter", "metre"), 1e10),
 }
 
+_told: set[str] = set()
+"""Units that were warned of: who saves a thousand files is told once."""
 
-def angstrom_per(unit: str) -> float:
+
+def angstrom_per(unit: str | None) -> float:
     r"""Return how many Å one `unit` is.
 
-    An unknown unit is taken as nm, as python-mrcz does, with a logged warning.
+    An unknown unit is taken as nm, as python-mrcz does, with a logged warning, once a unit.
+    None, which HyperSpy hands over of axes without units, is no mistake: logged as info.
 
     Examples
     --------
@@ -39,9 +43,18 @@ def angstrom_per(unit: str) -> float:
     if isinstance(unit, str):
         factor = _UNITS.get(unit, _UNITS.get(unit.strip().lower()))
     if factor is None:
-        logger.warning("unknown pixel unit %r taken as nm; known: %s", unit, ", ".join(_UNITS))
+        _tell_unknown(unit)
         factor = _UNITS["nm"]
     return factor
+
+
+def _tell_unknown(unit: Any) -> None:
+    if unit is None:
+        logger.info("a pixel size without unit is taken as nm")
+    elif repr(unit) not in _told:
+        _told.add(repr(unit))
+        logger.warning("unknown pixel unit %r taken as nm (said once); known: %s", unit,
+                       ", ".join(_UNITS))
 
 
 def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:

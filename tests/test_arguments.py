@@ -68,8 +68,10 @@ def test_writing(name, fine, value, tmp_path):
 
 
 @pytest.mark.parametrize("value", NOTHING, ids=repr)
-def test_pixelunits_are_nanometres_or_text(value, tmp_path, caplog):
+def test_pixelunits_are_nanometres_or_text(value, tmp_path, caplog, monkeypatch):
     """As with python-mrcz, for whom every unit that it doesn't know is nm; said in the log."""
+    monkeypatch.setattr("mrcz.units._told", set())
+    caplog.set_level("INFO", "mrcz")
     mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", pixelsize=1.0, pixelunits=value)
     assert "taken as nm" in caplog.text
     assert np.allclose(mrcz.readMRC(tmp_path / "a.mrc")[1]["pixelsize"], 10.0)

@@ -101,3 +101,16 @@ def test_optics(compressor, endian):
 def test_optics_by_default():
     head = read(written(IMAGE))[1]
     assert (head["voltage"], head["C3"], head["gain"]) == (0.0, 0.0, 1.0)
+
+
+def test_unknown_units_are_told_once_and_none_is_no_mistake(notices, monkeypatch):
+    """HyperSpy hands over None of axes without units, at each save."""
+    monkeypatch.setattr("mrcz.units._told", set())
+    with notices() as said:
+        for _ in range(3):
+            written(IMAGE, pixelsize=1.0, pixelunits=None)
+            written(IMAGE, pixelsize=1.0, pixelunits="furlong")
+            written(IMAGE, pixelsize=1.0, pixelunits="1/nm")
+    assert [word for text in said for word in ("furlong", "1/nm", "None")
+            if repr(word) in text] == ["furlong", "1/nm"]
+    assert len(said) == 2

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from .__version__ import __version__
 from .commands import COMMANDS
@@ -19,7 +20,8 @@ from .errors import MRCError
 
 __all__ = ["build_parser", "main"]
 
-OK, FAILED, WRONG_ARGUMENTS, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, WRONG_ARGUMENTS, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
+"""The last two are what shells make of SIGINT and SIGPIPE."""
 
 EPILOG = """\
 examples:
@@ -28,9 +30,37 @@ examples:
   mrcz compress --delete-original *.mrc   in place, originals removed once verified
   mrcz decompress archive/movie.mrcz      the original back, byte for byte
 
-Exit codes: 0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted.
+Exit codes: 0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 141 whoever
+read the output (head, say) left before its end.
 "mrcz COMMAND --help" shows the options of a command.
 """
+
+
+class _Command(argparse.ArgumentParser):
+    """The arguments of a subcommand: options may stand between its files."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside:  # called by what is called below
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(_without_separator(list(args)), namespace)
+        finally:
+            self._inside = False
+
+
+def _without_separator(args: list[str]) -> list[str]:
+    """Return arguments without ``--``, the files behind it so written that they are no options.
+
+    Intermixed parsing of argparse knows no ``--``.
+    """
+    if "--" not in args:
+        return args
+    place = args.index("--")
+    return args[:place] + [os.path.join(".", name) if name.startswith("-") else name
+                           for name in args[place + 1 :]]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,7 +73,8 @@ def build_parser() -> argparse.ArgumentParser:
             prog, max_help_position=28),
     )
     parser.add_argument("--version", action="version", version=f"mrcz {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True,
+                                       parser_class=_Command)
     for command in COMMANDS:
         subparser = command.add_parser(subparsers)
         subparser.set_defaults(run=command.run)
@@ -65,7 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted.
+        0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 141 the
+        output was closed.
     """
     try:
         args = build_parser().parse_args(argv)
@@ -88,7 +120,7 @@ def _run(args: argparse.Namespace) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # the reader of a pipe (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return UNREAD
     except (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         if args.debug:
             raise

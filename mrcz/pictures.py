@@ -249,11 +249,14 @@ class Drawing:
                        linewidth=4, solid_capstyle="butt", path_effects=_outlined(6))
         self.add_text(left, bottom + 0.02 * ny, length_text(length))
 
-    def add_text(self, x: float, y: float, text: str, *, centred: bool = False) -> None:
-        """Write something at a pixel, its lower left there or its middle."""
-        self.axes.text(x, y, text, color="white", fontsize=9, va="center" if centred else "bottom",
-                       ha="center" if centred else "left", path_effects=_outlined(2.5),
-                       clip_on=True)
+    def add_text(
+        self, x: float, y: float, text: str, *, inset: float = 0, centred: bool = False
+    ) -> None:
+        """Write something at a pixel: its middle, or its lower left `inset` points from there."""
+        self.axes.annotate(
+            text, (x, y), (inset, inset), textcoords="offset points", color="white", fontsize=9,
+            va="center" if centred else "bottom", ha="center" if centred else "left",
+            path_effects=_outlined(2.5), annotation_clip=True)
 
     def add_rings(self, rings: Iterable[tuple[float, float]]) -> None:
         """Draw circles about the middle, each with its resolution in Å."""
@@ -264,9 +267,10 @@ class Drawing:
             centre = (nx // 2, ny // 2)
             self.axes.add_patch(Circle(centre, radius, fill=False, edgecolor="#ffcc33",
                                        linewidth=0.9))
-            # At 40 degrees, where even the ring at Nyquist has room.
-            self.add_text(centre[0] + 0.766 * radius, centre[1] + 0.643 * radius,
-                          length_text(resolution), centred=True)
+            # At 40 degrees, where even the ring at Nyquist has room, unless the image is flat.
+            x, y = centre[0] + 0.766 * radius, centre[1] + 0.643 * radius
+            if x < 0.95 * nx and y < 0.97 * ny:
+                self.add_text(x, y, length_text(resolution), centred=True)
 
     def save(self, path: str) -> None:
         """Write the picture in the format that the name ends with."""

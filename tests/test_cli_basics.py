@@ -1,5 +1,6 @@
 """The command line as such: help, errors, exit codes, files; and `info`."""
 
+import errno
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 import mrcz
 from mrcz.cli import main
 from mrcz.commands import COMMANDS
+from mrcz.copies.copying import unfinished_file
 
 NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 SAMPLE = str(files("mrcz") / "data" / "EMD-3001.map")
@@ -45,7 +47,8 @@ def test_help_names_every_command_and_the_exit_codes(capsys):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_help(name, capsys):
     assert main([name, "--help"]) == 0
-    assert f"usage: mrcz {name}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"usage: mrcz {name}" in text and "examples:" in text
 
 
 def test_version(capsys):
@@ -150,15 +153,46 @@ def test_python_m_mrcz():
     assert done.stdout == f"mrcz {mrcz.__version__}\n"
 
 
-def test_a_closed_pipe_is_no_error(movie):
-    process = subprocess.Popen([sys.executable, "-m", "mrcz", "info", "--json",
-                                *[str(movie)] * 1, SAMPLE],
+def test_a_closed_pipe_is_told_by_the_exit_code_alone(movie):
+    process = subprocess.Popen([sys.executable, "-m", "mrcz", "info", "--json", str(movie), SAMPLE],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     process.stdout.close()
     error = process.stderr.read()
     process.stderr.close()
-    process.wait(timeout=60)
+    assert process.wait(timeout=60) == 141
     assert error == ""
+
+
+@pytest.mark.parametrize("arguments", [
+    ["{}", "--json", "{}"], ["--json", "{}", "{}"], ["{}", "{}", "--json"], ["--json", "--", "{}"],
+    ["-q", "{}", "--json", "--", "{}"],
+])
+def test_options_stand_anywhere(movie, capsys, arguments):
+    given = [word.format(movie) for word in arguments]
+    assert main(["info", *given]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 1
+
+
+@pytest.mark.parametrize("name", [
+    "-x.mrc", "--json.mrc", "a b \u00e9\U0001f52c.mrc", "[1].mrc", "*.mrc",
+])
+def test_odd_names(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    mrcz.writeMRC(np.zeros((2, 8, 8), "int8"), name)
+    for command in ("info", "compress", "verify", "stats"):
+        assert main([command, "--", name]) == 0, command
+        assert main([command, "./" + name]) == 0, command
+    assert len(list(tmp_path.iterdir())) == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_errors_of_writing_name_the_new_file(tmp_path):
+    output = str(tmp_path / "new.mrcz")
+    for number, name in ((errno.ENOSPC, None), (errno.ENOSPC, "temporary"), (errno.EIO, None)):
+        with pytest.raises(OSError) as caught, unfinished_file(output, "old.mrc", None) as path:
+            raise OSError(number, os.strerror(number), *([path] if name else []))
+        assert caught.value.filename == (output if number == errno.ENOSPC else None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")

@@ -3,6 +3,7 @@
 import gzip
 import lzma
 import os
+import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -272,3 +273,14 @@ def test_colours_of_dm(folder, colours):
     write_dm("rgb.dm4", document(image(23, stored.shape[:-1], leaf)))
     assert main(["convert", "rgb.dm4", "blue.mrc", "--channel", "blue"]) == 0
     np.testing.assert_array_equal(mrcz.readMRC("blue.mrc")[0], colours[:, ::-1, :, 2])
+
+
+def test_what_nobody_reads_is_told_as_such(folder, capsys, monkeypatch):
+    Path("notes.txt").write_text("hello")
+    Path("cut.mrc").write_text("hello")
+    monkeypatch.setitem(sys.modules, "hyperspy", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["convert", "notes.txt", "a.mrc"]) == 1
+    assert "no reader knows this file" in capsys.readouterr().err
+    assert main(["convert", "cut.mrc", "a.mrc"]) == 1
+    assert "shorter than an MRC header" in capsys.readouterr().err

@@ -76,3 +76,9 @@ def test_repair_replaces_nothing_unasked(movie, capsys):
     assert main(["repair", str(movie), str(movie)]) == 2
     assert main(["repair", "--force", str(movie), str(other)]) == 0
     capsys.readouterr()
+
+
+def test_repair_into_the_damaged_file_is_a_wrong_argument(movie, monkeypatch, capsys):
+    monkeypatch.chdir(movie.parent)
+    assert main(["repair", "--force", movie.name, f"./{movie.name}"]) == 2
+    assert "another file" in capsys.readouterr().err

@@ -171,3 +171,11 @@ def test_completion_works_in_bash(tmp_path, capsys):
     assert complete(1, "mrcz com") == ["compress", "completion"]
     assert complete(2, "mrcz compress --del") == ["--delete-original"]
     assert complete(2, "mrcz info a") == []
+
+
+def test_numbers_of_headers_have_no_digits_beyond_float32(folder, capsys):
+    mrcz.writeMRC(np.zeros((4, 5), "int8"), "one.mrc", C3=2.7, pixelsize=1.06)
+    mrcz.writeMRC(np.zeros((4, 5), "int8"), "other.mrc", C3=0.01, pixelsize=1.1)
+    assert main(["diff", "one.mrc", "other.mrc"]) == 1
+    text = capsys.readouterr().out
+    assert "C3: 2.7 and 0.01\n" in text and "[1.06, 1.06, 1.06] and [1.1, 1.1, 1.1]" in text

@@ -38,6 +38,13 @@ class Trial(NamedTuple):
     read: float
 
 
+EPILOG = """\
+examples:
+  mrcz bench movie.mrc -o bench.png
+  mrcz bench movie.mrc -c zstd,lz4 -l 1,5,9
+"""
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -45,6 +52,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Compress and decompress frames from all over a file in memory, with every "
                     "codec and filter: ratio and speeds on this machine, in bytes of pixels a "
                     "second.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="any file that convert reads")
     parser.add_argument("-l", "--level", type=_levels, default=[1], metavar="N,...",

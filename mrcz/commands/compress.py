@@ -14,10 +14,10 @@ from ..copies.compressing import (
     CompressOptions,
     Copied,
     compress_file,
-    compressed_name,
     is_compressed,
 )
 from ..errors import MissingCodecError
+from ..filenames import compressed_name
 from ..modes import BLOSC1_COMPRESSORS
 from ..plugins.batch import compress_one
 from ..reader import MRCReader

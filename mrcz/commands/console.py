@@ -14,7 +14,7 @@ import numpy as np
 from ..progress import make_bar
 
 __all__ = ["UsageError", "complain", "plain", "print_json", "print_table", "progress_bar",
-           "say", "size_text"]  # fmt: skip
+           "say", "seven_digits", "size_text"]  # fmt: skip
 
 
 class UsageError(Exception):
@@ -74,6 +74,19 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
+
+
+def seven_digits(value: Any) -> Any:
+    """Return numbers of a header, which are float32, without the digits that mean nothing.
+
+    Examples
+    --------
+    >>> seven_digits([2.700000047683716, 300.0])
+    [2.7, 300.0]
+    """
+    if isinstance(value, (list, tuple)):
+        return [seven_digits(item) for item in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def print_json(value: Any) -> None:

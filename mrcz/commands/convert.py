@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import bz2
-import contextlib
-import gzip
-import itertools
 import logging
-import lzma
 import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from ..codec import SHUFFLES
-from ..copies.compressing import STREAM_SUFFIXES
 from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
 from ..disk import InPlaceFile
-from ..errors import MissingCodecError
+from ..exporters import pack, write_npy, write_tiff
+from ..filenames import MRC_SUFFIXES, STREAM_SUFFIXES
 from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend, parse
-from ..importers import CHANNELS, LARGEST_TIFF_PIXEL, Frames, open_frames
+from ..importers import CHANNELS, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import Pixels, writable_mode
@@ -33,11 +27,11 @@ from ..targets import open_sink
 from ..writer import StackWriter
 from .console import UsageError, say, size_text
 from .files import (
-    MRC_SUFFIXES,
     InputFile,
     Job,
     find_files,
     for_each_file,
+    is_same_file,
     positive_int,
     size_of,
 )
@@ -51,10 +45,7 @@ NUMPY, TIFF = (".npy",), (".tif", ".tiff")
 HISTORY = "mrczConvert"
 """Key of the metadata that tells what was done."""
 
-STREAMS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 MOST_LABELS = 10
-SMALLEST_TIFF_PIXEL = 0.03
-"""Å; TIFF's numbers have 32 bits, and count pixels a centimetre."""
 
 EPILOG = """\
 examples:
@@ -169,7 +160,7 @@ def _pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
                              f"{' '.join((*MRC_SUFFIXES, *NUMPY, *TIFF))}")
         if is_url(output):
             raise UsageError(f"{output}: the new file must be a local one")
-        if os.path.exists(output) and os.path.exists(path) and os.path.samefile(path, output):
+        if is_same_file(path, output):
             raise UsageError(f"{path} can't be converted into itself")
         if outputs.count(os.path.abspath(output)) > 1:
             raise UsageError(f"several files would go to {output}")
@@ -227,16 +218,16 @@ def _write(
     kind, stream = _format(output), os.path.splitext(output)[1].lower()
     options = _options(frames, plan, args)
     if kind in NUMPY:
-        _write_npy(path, plan, pieces)
+        write_npy(path, pieces, plan.shape, plan.dtype)
     elif kind in TIFF:
-        _write_tiff(path, plan, pieces, options["pixelsize"])
+        write_tiff(path, pieces, plan.shape, plan.dtype, options["pixelsize"])
     else:
         compressor = args.compressor or ("auto" if kind == ".mrcz" else "none")
         if compressor != "none":
             options.update(compressor=compressor, clevel=args.level, shuffle=args.shuffle)
         _write_mrc(path, frames, plan, pieces, args, threads=job.threads, **options)
-    if stream in STREAMS:
-        _pack(path, STREAMS[stream])
+    if stream in STREAM_SUFFIXES:
+        pack(path, stream)
 
 
 def _options(frames: Frames, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -352,60 +343,3 @@ def _volumes(written: Record, slices: int) -> dict[str, Any]:
 
 def _labels(head: bytes) -> list[bytes]:
     return [head[224 + 80 * n : 304 + 80 * n].rstrip(b"\0 ") for n in range(MOST_LABELS)]
-
-
-def _write_npy(path: str, plan: Plan, pieces: Iterator[Pixels]) -> None:
-    shape = plan.shape if plan.shape[0] > 1 else plan.shape[1:]
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_2_0(
-            file, {"descr": np.lib.format.dtype_to_descr(plan.dtype), "fortran_order": False,
-                   "shape": shape})
-        for piece in pieces:
-            file.write(np.ascontiguousarray(_exactly(piece, plan)).data)
-
-
-def _write_tiff(path: str, plan: Plan, pieces: Iterator[Pixels], pixelsize: list[float]) -> None:
-    try:
-        import tifffile
-    except ImportError as error:
-        raise MissingCodecError("writing TIFF needs the package 'tifffile': "
-                                "pip install mrcz[tiff]") from error
-    known = all(SMALLEST_TIFF_PIXEL < size < LARGEST_TIFF_PIXEL for size in pixelsize[1:])
-    resolution = (_rational(1e8 / pixelsize[2]), _rational(1e8 / pixelsize[1])) if known else None
-    frames = itertools.chain.from_iterable(_exactly(piece, plan) for piece in pieces)
-    nbytes = int(np.prod(plan.shape, dtype=np.int64)) * plan.dtype.itemsize
-    with open(path, "wb") as file:
-        tifffile.imwrite(
-            file, frames, shape=plan.shape, dtype=plan.dtype, bigtiff=nbytes > 3 << 30,
-            photometric="minisblack", resolution=resolution,
-            resolutionunit="CENTIMETER" if known else None, software="mrcz",
-        )  # fmt: skip
-
-
-def _rational(value: float) -> tuple[int, int]:
-    """Return numerator and denominator, as exact as TIFF's 32 bits hold them."""
-    denominator = 1
-    while value * denominator * 10 < 1 << 32 and denominator < 10**9:
-        denominator *= 10
-    return round(value * denominator), denominator
-
-
-def _exactly(piece: Pixels, plan: Plan) -> Pixels:
-    """Return a piece as the dtype of the plan, all its values kept."""
-    from ..pixels import cast_into
-
-    out = np.empty(piece.shape, plan.dtype)
-    cast_into(piece, out, largest=None, what="a frame")
-    return out
-
-
-def _pack(path: str, opener: Any) -> None:
-    """Replace a file by a compressed stream of it."""
-    packed = f"{path}.packed"
-    try:
-        with open(path, "rb") as source, opener(packed, "wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(packed, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(packed)

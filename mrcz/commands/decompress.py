@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import Any
 
-from ..copies.compressing import Copied, split_suffix
+from ..copies.compressing import Copied
 from ..copies.decompressing import decompress_file
+from ..filenames import decompressed_name
 from .compress import add_copy_arguments, run_copies
-from .files import MRC_SUFFIXES, Job, add_file_arguments
+from .files import Job, add_file_arguments
 
 __all__ = ["add_parser", "run"]
 
@@ -43,18 +43,3 @@ def run(args: argparse.Namespace) -> int:
                                threads=job.threads, advance=job.advance)
 
     return run_copies(args, compressed=True, rename=decompressed_name, work=work, passes=1)
-
-
-def decompressed_name(name: str) -> str:
-    """Return the name of the decompressed copy of a file: `compressed_name` undone.
-
-    Examples
-    --------
-    >>> decompressed_name("movie.mrcz"), decompressed_name("emd_1.map.mrcz")
-    ('movie.mrc', 'emd_1.map')
-    """
-    stem, suffix = split_suffix(name)
-    if suffix.lower() != ".mrcz":
-        return f"{stem}-decompressed{suffix or '.mrc'}"
-    inner = os.path.splitext(stem)[1].lower()
-    return stem if inner in MRC_SUFFIXES and inner != ".mrcz" else f"{stem}.mrc"

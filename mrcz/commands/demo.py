@@ -25,6 +25,13 @@ DOSE = 0.6
 REPEATS = 3
 
 
+EPILOG = """\
+examples:
+  mrcz demo
+  mrcz demo --json
+"""
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -32,6 +39,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Compress a map of the Electron Microscopy Data Bank and a simulated "
                     "counting movie, read them back, check every bit, and print sizes, ratio "
                     "and speed on this machine. Leaves nothing behind.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser

@@ -14,7 +14,7 @@ from ..headerdict import HEADER_KEYS
 from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
-from .console import plain, print_json, progress_bar, say
+from .console import plain, print_json, progress_bar, say, seven_digits
 from .files import positive_int
 
 __all__ = ["add_parser", "run"]
@@ -26,6 +26,13 @@ RELATIVE = 1e-6
 """Numbers of headers are float32."""
 
 
+EPILOG = """\
+examples:
+  mrcz diff movie.mrc movie.mrcz
+  mrcz diff --pixels --tolerance 1e-6 old.map new.map
+"""
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -33,6 +40,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Compare pixels, pixel size, voltage, C3, gain and metadata of two files, "
                     "whatever their compression, byte order or type. Exits with 0 if they are the "
                     "same, 1 if not.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("first", metavar="A")
     parser.add_argument("second", metavar="B")
@@ -88,7 +96,7 @@ def compare_headers(first: MRCReader, second: MRCReader) -> dict[str, Any]:
     for key in COMPARED_KEYS:
         one, other = (np.asarray(header[key], float) for header in headers)
         if not np.allclose(one, other, rtol=RELATIVE, atol=0, equal_nan=True):
-            found[key] = [plain(header[key]) for header in headers]
+            found[key] = [seven_digits(plain(header[key])) for header in headers]
     metas = [user_metadata({key: value for key, value in header.items()
                             if key not in HEADER_KEYS}) for header in headers]
     for key in sorted({*metas[0], *metas[1]}):

@@ -12,18 +12,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ..copies.compressing import split_suffix
 from ..errors import MRCError
+from ..filenames import MRC_SUFFIXES, split_suffix
 from ..parallel import threads_of
 from ..sources import is_url
 from .console import complain, progress_bar
 
-__all__ = ["MRC_SUFFIXES", "InputFile", "Job", "add_file_arguments",
-           "add_job_arguments",
-           "find_files", "for_each_file", "output_paths", "positive_int", "size_of"]  # fmt: skip
-
-MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
-"""What is taken from a folder; a file that is named itself may be called anything."""
+__all__ = ["InputFile", "Job", "add_file_arguments", "add_job_arguments", "find_files",
+           "for_each_file", "is_same_file", "output_paths", "positive_int", "size_of"]  # fmt: skip
 
 FILE_ERRORS = (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError)
 """What makes a file fail, and lets the others go on."""
@@ -90,6 +86,11 @@ def find_files(names: Sequence[str], command: str) -> tuple[list[InputFile], int
         for file in files:
             found.setdefault(os.path.abspath(file.path), file)
     return list(found.values()), missing
+
+
+def is_same_file(path: str, output: str) -> bool:
+    """Return whether two names mean one file that exists."""
+    return os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output)
 
 
 def size_of(path: str) -> int:

@@ -9,7 +9,16 @@ from ..copies.chunks import describe_chunks
 from ..errors import MRCError
 from ..headerdict import HEADER_KEYS
 from ..reader import MRCReader
-from .console import complain, describe, plain, print_json, print_table, say, size_text
+from .console import (
+    complain,
+    describe,
+    plain,
+    print_json,
+    print_table,
+    say,
+    seven_digits,
+    size_text,
+)
 from .files import FILE_ERRORS, add_file_arguments, find_files, size_of
 
 __all__ = ["add_parser", "run"]
@@ -18,12 +27,21 @@ LONGEST_VALUE = 300
 """Characters of a metadata value that are printed; --json has all."""
 
 
+EPILOG = """\
+examples:
+  mrcz info movie.mrcz
+  mrcz info /data/session                          a line each
+  mrcz info --json *.mrc | jq '.[].pixelsize[2]'
+"""
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "info", help="show what files hold",
         description="Show what files hold, without reading pixels: a page for one file, a line "
                     "each for several. Sizes of pixels are in Angstrom, z y x.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print all of it as a JSON array")
@@ -76,10 +94,10 @@ def describe_file(path: str) -> dict[str, Any]:
             "byteorder": {"<": "little-endian", ">": "big-endian"}[record.byteorder],
             "slices": reader.slices(),
             "compressor": record.compressor,
-            "pixelsize": [float(f"{size:.7g}") for size in record.pixelsize],
-            "voltage": fields["voltage"],
-            "C3": fields["c3"],
-            "gain": fields["gain"],
+            "pixelsize": seven_digits(record.pixelsize),
+            "voltage": seven_digits(fields["voltage"]),
+            "C3": seven_digits(fields["c3"]),
+            "gain": seven_digits(fields["gain"]),
             "minimum": fields["dmin"],
             "maximum": fields["dmax"],
             "mean": fields["dmean"],

@@ -9,10 +9,17 @@ from typing import Any
 from ..copies.copying import require_absent
 from ..salvage import repair
 from .console import UsageError, print_json, say
+from .files import is_same_file
 
 __all__ = ["add_parser", "run"]
 
 MOST_NAMED = 20
+
+EPILOG = """\
+examples:
+  mrcz verify movie.mrcz                  tells whether, and where, it is damaged
+  mrcz repair movie.mrcz movie-saved.mrcz
+"""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -22,6 +29,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description="Write the intact frames of a damaged or cut file to a new one, in which lost "
                     "frames are zeros. The damaged file is only read. Exits with 1 if frames are "
                     "lost.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the damaged file")
     parser.add_argument("output", metavar="OUTPUT", help="the new file")
@@ -32,7 +40,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
-    if args.output == args.file:
+    if is_same_file(args.file, args.output):
         raise UsageError("OUTPUT must be another file than the damaged one")
     require_absent(args.output, args.force)
     report = repair(args.file, args.output)

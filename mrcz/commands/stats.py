@@ -35,12 +35,21 @@ __all__ = ["add_parser", "run"]
 BAR_WIDTH = 50
 
 
+EPILOG = """\
+examples:
+  mrcz stats *.mrc --jobs 2
+  mrcz stats --histogram 40 movie.mrcz
+  mrcz stats --fix-header map.mrc         for programs that trust the header
+"""
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "stats", help="measure minimum, maximum, mean and RMS of all pixels",
         description="Measure minimum, maximum, mean and RMS deviation of all pixels, in float64; "
                     "of complex pixels the real part.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file_arguments(parser)
     add_job_arguments(parser)

@@ -22,6 +22,13 @@ from .files import (
 
 __all__ = ["add_parser", "run"]
 
+EPILOG = """\
+examples:
+  mrcz verify archive/ --jobs 4
+  mrcz verify --shallow archive/          no pixels, milliseconds a file
+  mrcz verify -q archive/ || mail -s damage me@example.org
+"""
+
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
@@ -29,6 +36,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "verify", help="check files for damage",
         description="Decompress every frame and compare the checksums that a file may have. Exits "
                     "with 1 if anything is wrong with any file.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file_arguments(parser)
     add_job_arguments(parser)

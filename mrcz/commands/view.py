@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ..copies.copying import require_absent
 from ..copies.slabs import slab_ranges
 from ..errors import FrameIndexError
 from ..header import VOLUME
+from ..importers import Frames, open_frames
 from ..parallel import threads_of
 from ..pictures import (
     TILE,
@@ -24,7 +26,6 @@ from ..pictures import (
     tile,
 )
 from ..pixels import Pixels
-from ..stack import Stack
 from .console import UsageError, progress_bar, say
 from .files import positive_int
 
@@ -44,6 +45,7 @@ examples:
   mrcz view movie.mrcz --sum --fft          Thon rings of the whole movie
   mrcz view stack.mrcs --montage
   mrcz view map.mrc                         three slices through a volume
+  mrcz view search.dm4                      also TIFF, EER, .npy; colours as greys
 
 The first row of an image is at the bottom, as in 3dmod and Chimera. The darkest and the
 brightest 0.3 % of the pixels are black and white.
@@ -58,7 +60,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                     "or rings of resolution; of a volume three slices.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="an MRC or MRCZ file")
+    parser.add_argument("file", metavar="FILE", help="MRC, MRCZ, and what else mrcz convert reads")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--frame", type=int, metavar="N", help="one frame; -1 is the last")
     what.add_argument("--montage", action="store_true",
@@ -73,6 +75,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help="pixels a side at most (default %(default)s)")
     parser.add_argument("--pixelsize", type=float, metavar="A",
                         help="Angstrom, where the file does not tell or is wrong")
+    parser.add_argument("--item", metavar="NAME",
+                        help="image number in a DM file, array in an .npz, series in a TIFF")
     parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
     parser.add_argument("--force", action="store_true", help="replace a picture that exists")
     return parser
@@ -86,25 +90,24 @@ def run(args: argparse.Namespace) -> int:
     if args.fft and (args.montage or args.slices):
         raise UsageError("--fft goes with --frame or --sum")
     require_absent(output, args.force)
-    with Stack(args.file, n_threads=args.threads) as stack:
-        draw(stack, args).save(output)
+    with open_frames(args.file, threads=threads_of(args.threads), item=args.item,
+                     channel="grey") as frames:
+        draw(frames, args).save(output)
     if not args.quiet:
         say(output)
     return 0
 
 
-def draw(stack: Stack, args: argparse.Namespace) -> Drawing:
+def draw(frames: Frames, args: argparse.Namespace) -> Drawing:
     """Return the picture that was asked for."""
-    if len(stack.shape) > 3:
-        raise TypeError(f"{stack.path}: colour images are not drawn")
-    name = os.path.basename(stack.path)
+    name = os.path.basename(args.file)
     if args.montage:
-        return _draw_montage(stack, name, args)
-    if args.slices or (not (args.sum or args.fft) and args.frame is None and _is_volume(stack)):
-        return _draw_slices(stack, name, args)
-    image, what = _image(stack, args)
-    pixel = _pixel(stack, args)[2]
-    title = f"{name}   {what}   {' x '.join(map(str, stack.shape))} {stack.dtype}"
+        return _draw_montage(frames, name, args)
+    if args.slices or (not (args.sum or args.fft) and args.frame is None and _is_volume(frames)):
+        return _draw_slices(frames, name, args)
+    image, what = _image(frames, args)
+    pixel = _pixel(frames, args)[2]
+    title = f"{name}   {what}   {' x '.join(map(str, frames.shape))} {frames.dtype}"
     if args.fft:
         return _draw_spectrum(image, title, pixel)
     shown, by = bin_to_fit(image, args.size)
@@ -113,76 +116,100 @@ def draw(stack: Stack, args: argparse.Namespace) -> Drawing:
     return drawing
 
 
-def _is_volume(stack: Stack) -> bool:
-    """Return whether slices say more of a file than one of its frames."""
-    nz, ny, nx = stack.shape
-    record = stack.header.record
-    return (record is not None and record.fields["ispg"] >= VOLUME and not stack.slices
+def _is_volume(frames: Frames) -> bool:
+    """Return whether slices say more of an MRC file than one of its frames."""
+    nz, ny, nx = frames.shape
+    return (frames.record is not None and frames.ispg >= VOLUME and not frames.slices
             and 4 * nz >= min(ny, nx) and nz > 1)
 
 
-def _pixel(stack: Stack, args: argparse.Namespace) -> list[float]:
+def _pixel(frames: Frames, args: argparse.Namespace) -> list[float]:
     """Return the pixel size [z, y, x] in Å; 0 where it is not known."""
     if args.pixelsize is not None:
         sizes = [args.pixelsize] * 3
     else:
-        sizes = [abs(float(size)) for size in stack.header["pixelsize"]]
+        sizes = [abs(float(size)) for size in frames.options.get("pixelsize", [0.0] * 3)]
     return [size if SMALLEST_PIXEL < size < LARGEST_PIXEL else 0.0 for size in sizes]
 
 
-def _image(stack: Stack, args: argparse.Namespace) -> tuple[Pixels, str]:
+def _frame(frames: Frames, number: int) -> Pixels:
+    block = frames.read(range(number, number + 1))
+    frame: Pixels = block[0]
+    return frame
+
+
+def _image(frames: Frames, args: argparse.Namespace) -> tuple[Pixels, str]:
     """Return the frame or the average that was asked for, and what to call it."""
-    nz = stack.shape[0]
+    nz = frames.shape[0]
     if args.sum:
-        return average(stack, threads=threads_of(args.threads), quiet=args.quiet), (
-            f"average of {nz} frames")
+        return average(frames, quiet=args.quiet), f"average of {nz} frames"
     number = nz // 2 if args.frame is None else args.frame
     if not -nz <= number < nz:
-        raise FrameIndexError(f"{stack.path} has {nz} frames: there is no frame {number}")
-    return np.asarray(stack[number]), f"frame {number % nz}"
+        raise FrameIndexError(f"{args.file} has {nz} frames: there is no frame {number}")
+    return _frame(frames, number % nz), f"frame {number % nz}"
 
 
-def average(stack: Stack, *, threads: int, quiet: bool) -> Pixels:
-    """Return the mean of all frames, as (ny, nx) float64 or complex128."""
-    nz, ny, nx = stack.shape
-    kind = np.complex128 if stack.dtype.kind == "c" else np.float64
-    total = np.zeros((ny, nx), kind)
-    frame_bytes = stack.nbytes // nz
-    with progress_bar(stack.nbytes, quiet=quiet, title="sum") as bar:
+def _slabs(frames: Frames, *, quiet: bool, title: str) -> Iterator[tuple[range, Pixels]]:
+    """Yield all frames, some at a time, while a bar moves."""
+    nz, ny, nx = frames.shape
+    frame_bytes = ny * nx * frames.dtype.itemsize
+    with progress_bar(nz * frame_bytes, quiet=quiet, title=title) as bar:
         for part in slab_ranges(range(nz), frame_bytes):
-            total += stack[part.start : part.stop].sum(axis=0, dtype=kind)
+            yield part, frames.read(part)
             bar.update(len(part) * frame_bytes)
-    return total / nz
 
 
-def _draw_montage(stack: Stack, name: str, args: argparse.Namespace) -> Drawing:
-    nz = stack.shape[0]
+def average(frames: Frames, *, quiet: bool) -> Pixels:
+    """Return the mean of all frames, as (ny, nx) float64 or complex128."""
+    kind = np.complex128 if frames.dtype.kind == "c" else np.float64
+    total = np.zeros(frames.shape[1:], kind)
+    for _, block in _slabs(frames, quiet=quiet, title="sum"):
+        total += block.sum(axis=0, dtype=kind)
+    return total / frames.shape[0]
+
+
+def _draw_montage(frames: Frames, name: str, args: argparse.Namespace) -> Drawing:
+    nz = frames.shape[0]
     count = min(nz, MOST_THUMBNAILS)
     numbers = sorted({round(place) for place in np.linspace(0, nz - 1, count)})
     side = max(8, args.size // max(1, round(len(numbers) ** 0.5)))
-    frames = [bin_to_fit(np.asarray(stack[number]), side) for number in numbers]
-    by = frames[0][1]
-    whole, corners = tile([frame for frame, _ in frames])
+    binned = [bin_to_fit(_frame(frames, number), side) for number in numbers]
+    thumbnails, by = [image for image, _ in binned], binned[0][1]
+    # Wide enough to be seen between large frames, and not to be taken for one of small ones.
+    whole, corners = tile(thumbnails, gap=max(1, min(thumbnails[0].shape) // 50))
     drawing = Drawing(whole, f"{name}   {len(numbers)} of {nz} frames"
                              f"{f', binned {by}' if by > 1 else ''}",
-                      contrast_limits(np.stack([frame for frame, _ in frames])))
+                      contrast_limits(np.stack(thumbnails)))
     for number, (row, column) in zip(numbers, corners, strict=True):
-        drawing.add_text(column + 3, row + 3, str(number))
+        drawing.add_text(column - 0.5, row - 0.5, str(number), inset=3)
     return drawing
 
 
-def _draw_slices(stack: Stack, name: str, args: argparse.Namespace) -> Drawing:
+def _cross_sections(
+    frames: Frames, y: int, x: int, *, quiet: bool
+) -> tuple[Pixels, Pixels]:
+    """Return the sections x-z at `y` and y-z at `x`, (nz, nx) and (nz, ny)."""
+    nz, ny, nx = frames.shape
+    xz, yz = np.empty((nz, nx), frames.dtype), np.empty((nz, ny), frames.dtype)
+    for part, block in _slabs(frames, quiet=quiet, title="slices"):
+        xz[part.start : part.stop] = block[:, y]
+        yz[part.start : part.stop] = block[:, :, x]
+    return xz, yz
+
+
+def _draw_slices(frames: Frames, name: str, args: argparse.Namespace) -> Drawing:
     """Draw x-y, with x-z above and y-z to the right, all to one scale."""
-    nz, ny, nx = stack.shape
+    nz, ny, nx = frames.shape
     z, y, x = nz // 2, ny // 2, nx // 2
-    sizes = _pixel(stack, args)
+    sizes = _pixel(frames, args)
     scales = [1.0] * 3
     if min(sizes) > 0 and max(sizes) < MOST_STRETCHED * min(sizes):
         scales = [size / sizes[2] for size in sizes]
-    xy = _stretched(np.asarray(stack[z]), scales[1], scales[2])
-    xz = _stretched(np.asarray(stack[:, y : y + 1, :])[:, 0], scales[0], scales[2])
-    yz = _stretched(np.asarray(stack[:, :, x]), scales[0], scales[1]).T
-    gap = max(2, max(xy.shape) // 100)
+    across_y, across_x = _cross_sections(frames, y, x, quiet=args.quiet)
+    xy = _stretched(_frame(frames, z), scales[1], scales[2])
+    xz = _stretched(across_y, scales[0], scales[2])
+    yz = _stretched(across_x, scales[0], scales[1]).T
+    gap = max(1, max(xy.shape) // 100)
     whole = np.full((xy.shape[0] + gap + xz.shape[0], xy.shape[1] + gap + yz.shape[1]), np.nan,
                     np.float32)
     whole[: xy.shape[0], : xy.shape[1]] = xy

@@ -21,10 +21,7 @@ from .copying import (
 )
 from .original import KEY, Original, user_metadata
 
-__all__ = ["CompressOptions", "Copied", "compress_file", "compressed_name", "is_compressed"]
-
-SUFFIX = ".mrcz"
-STREAM_SUFFIXES = (".gz", ".bz2", ".xz")
+__all__ = ["CompressOptions", "Copied", "compress_file", "is_compressed"]
 
 
 @dataclass(frozen=True)
@@ -97,30 +94,6 @@ class Copied:
     skipped: str = ""
     verified: bool = False
     removed: bool = False
-
-
-def split_suffix(name: str) -> tuple[str, str]:
-    """Return a name without suffix, and the suffix, .gz and its kin left out.
-
-    Examples
-    --------
-    >>> split_suffix("emd_3197.map.gz")
-    ('emd_3197', '.map')
-    """
-    stem, suffix = os.path.splitext(name)
-    return os.path.splitext(stem) if suffix.lower() in STREAM_SUFFIXES else (stem, suffix)
-
-
-def compressed_name(name: str) -> str:
-    """Return the name of the compressed copy of a file.
-
-    Examples
-    --------
-    >>> compressed_name("movie.mrc"), compressed_name("emd_1.map.gz")
-    ('movie.mrcz', 'emd_1.map.mrcz')
-    """
-    stem, suffix = split_suffix(name)
-    return (stem if suffix.lower() == ".mrc" else stem + suffix) + SUFFIX
 
 
 def is_compressed(reader: MRCReader) -> bool:

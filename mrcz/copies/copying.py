@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -31,6 +32,9 @@ __all__ = ["check_restores", "copy_frames", "keep_status", "remove_original",
 KNOWN_SPACE_GROUPS = (IMAGE_STACK, VOLUME, VOLUME_STACK)
 
 COMPARED_BYTES = 1 << 22
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write alone can fail with."""
 
 
 @contextmanager
@@ -64,6 +68,10 @@ def unfinished_file(
             if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
                 raise MRCError(f"{source}: it was changed while it was read; nothing is written")
         os.replace(path, output)
+    except OSError as error:
+        if error.filename == path or (error.filename is None and error.errno in NO_ROOM):
+            error.filename = output  # which the user knows
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

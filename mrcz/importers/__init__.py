@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from ..errors import MRCError
+from ..errors import MRCError, MRCFormatError
+from ..filenames import MRC_SUFFIXES, split_suffix
 from ..reader import MRCReader
 from ..sources import is_url
 from .arrays import is_npz, open_npy, open_npz
@@ -79,8 +80,11 @@ def _open_mrc_or_other(path: str, threads: int) -> Iterator[Frames]:
     try:
         reader = MRCReader(path)
     except MRCError as error:
-        if is_url(path) or importlib.util.find_spec("hyperspy") is None:
+        if is_url(path) or split_suffix(path)[1].lower() in MRC_SUFFIXES:
             raise
+        if importlib.util.find_spec("hyperspy") is None:
+            raise MRCFormatError("no reader knows this file (HyperSpy's are asked too, where it is "
+                                 "installed)", path=path) from error
         with open_with_hyperspy(path, error) as frames:
             yield frames
         return

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..copies.compressing import CompressOptions, compress_file, compressed_name, is_compressed
+from ..copies.compressing import CompressOptions, compress_file, is_compressed
+from ..filenames import compressed_name
 from ..options import parse_write_options
 from ..parallel import threads_of
 from ..reader import MRCReader

@@ -1,0 +1,53 @@
+"""What files are called: the suffixes of MRC, and the names of copies."""
+
+from __future__ import annotations
+
+import os
+
+__all__ = ["MRC_SUFFIXES", "STREAM_SUFFIXES", "compressed_name", "decompressed_name",
+           "split_suffix"]  # fmt: skip
+
+MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
+"""What is taken from a folder; a file that is named itself may be called anything."""
+
+STREAM_SUFFIXES = (".gz", ".bz2", ".xz")
+"""Of files that are compressed as a whole."""
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Return a name without suffix, and the suffix, .gz and its kin left out.
+
+    Examples
+    --------
+    >>> split_suffix("emd_3197.map.gz")
+    ('emd_3197', '.map')
+    """
+    stem, suffix = os.path.splitext(name)
+    return os.path.splitext(stem) if suffix.lower() in STREAM_SUFFIXES else (stem, suffix)
+
+
+def compressed_name(name: str) -> str:
+    """Return the name of the compressed copy of a file.
+
+    Examples
+    --------
+    >>> compressed_name("movie.mrc"), compressed_name("emd_1.map.gz")
+    ('movie.mrcz', 'emd_1.map.mrcz')
+    """
+    stem, suffix = split_suffix(name)
+    return (stem if suffix.lower() == ".mrc" else stem + suffix) + ".mrcz"
+
+
+def decompressed_name(name: str) -> str:
+    """Return the name of the decompressed copy of a file: `compressed_name` undone.
+
+    Examples
+    --------
+    >>> decompressed_name("movie.mrcz"), decompressed_name("emd_1.map.mrcz")
+    ('movie.mrc', 'emd_1.map')
+    """
+    stem, suffix = split_suffix(name)
+    if suffix.lower() != ".mrcz":
+        return f"{stem}-decompressed{suffix or '.mrc'}"
+    inner = os.path.splitext(stem)[1].lower()
+    return stem if inner in MRC_SUFFIXES and inner != ".mrcz" else f"{stem}.mrc"

@@ -14,6 +14,7 @@ from .codec import (
     CHUNK_HEADER_BYTES,
     FLAG_MEMCPY,
     MAX_OVERHEAD,
+    WIDE_TYPESIZE,
     decompress,
     parse_chunk_header,
 )
@@ -148,7 +149,8 @@ class ChunkSearch:
         raw = np.frombuffer(data, np.uint8)
         nbytes, wanted = self._words(raw[4:], count), self._record.frame_bytes
         at = np.flatnonzero(nbytes == wanted)
-        at = at[np.isin(raw[at], (2, 5)) & (raw[at + 3] == self._record.disk_dtype.itemsize)]
+        typesizes = (self._record.disk_dtype.itemsize, WIDE_TYPESIZE)
+        at = at[np.isin(raw[at], (2, 5)) & np.isin(raw[at + 3], typesizes)]
         blocksize, cbytes = (
             raw[at[:, None] + (start + np.arange(4))].view("<i4")[:, 0].astype(np.int64)
             for start in (8, 12)

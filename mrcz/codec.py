@@ -57,8 +57,14 @@ VERSION_BLOSC1 = 2
 SHUFFLES: dict[str, int] = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 FILTER_FLAGS = {FLAG_SHUFFLE: "shuffle", FLAG_BITSHUFFLE: "bitshuffle"}
 
-_DEFAULT_BLOCKSIZE = {"zstd": 1 << 20, "zlib": 1 << 20}
 _FAST_BLOCKSIZE = 1 << 18
+_SLOW_BLOCKSIZE = 1 << 20
+_ZSTD_16_BIT_BLOCKSIZE = 1 << 21
+"""Makes a plane of bits one block of zstd's own 128 KiB, with a Huffman table to itself, as
+1 MiB does for 8 bits: 4 % smaller. For 32 bits 4 MiB would gain 0.8 %, and cost more in rows."""
+
+WIDE_TYPESIZE = 4
+"""Item size for which c-blosc undoes bitshuffle with AVX2; it has SSE2 for 2, and for 1 a loop."""
 _BLOSC2_PLUGINS = {
     "openhtj2k": "blosc2-openhtj2k",
     "grok": "blosc2-grok",
@@ -180,17 +186,31 @@ class CodecOptions:
         0 (store) to 9.
     shuffle : int
         blosc's number of the filter.
-    blocksize : int
-        Bytes; c-blosc multiplies it by the item size for codecs whose blocks it splits.
+    blocksize : int or None
+        Bytes; None: what suits the codec and the pixels.
     backend : str
         ``'blosc1'`` or ``'blosc2'``: the version of the chunks that are written.
+    typesize : int or None
+        Bytes of what the filter takes for an item; None: a pixel's.
     """
 
     compressor: str
     clevel: int
     shuffle: int
-    blocksize: int
+    blocksize: int | None
     backend: str = "blosc1"
+    typesize: int | None = None
+
+    def block_bytes(self, itemsize: int) -> int:
+        """Return the block size for pixels of `itemsize` bytes.
+
+        c-blosc multiplies it by the item size for codecs whose blocks it splits.
+        """
+        if self.blocksize is not None:
+            return self.blocksize
+        if self.compressor == "zstd" and itemsize == 2:
+            return _ZSTD_16_BIT_BLOCKSIZE
+        return _SLOW_BLOCKSIZE if self.compressor in ("zstd", "zlib") else _FAST_BLOCKSIZE
 
 
 def parse_options(
@@ -222,7 +242,7 @@ def parse_options(
         compressor,
         clevel,
         SHUFFLES[shuffle or "bitshuffle"],
-        blocksize or _DEFAULT_BLOCKSIZE.get(compressor, _FAST_BLOCKSIZE),
+        blocksize,
         _parse_backend(compressor, backend),
     )
 
@@ -257,6 +277,7 @@ def compress(address: int, nbytes: int, typesize: int, options: CodecOptions) ->
 
     Must be called under a `parallel.blosc_settings` lease, which sets the block size.
     """
+    typesize = options.typesize or typesize
     if options.backend == "blosc2":
         from . import codec2
 

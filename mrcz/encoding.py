@@ -172,8 +172,9 @@ class FrameEncoder(ChunkPlacer):
             if options is None:
                 run_ordered(self._plain_tasks(), _call, self._count, threads=threads)
             else:
-                step = _piece_bytes(options, self._format.dtype.itemsize)
-                stack.enter_context(blosc_settings(options.blocksize))
+                itemsize = self._format.dtype.itemsize
+                step = _piece_bytes(options, itemsize)
+                stack.enter_context(blosc_settings(options.block_bytes(itemsize)))
                 run_ordered(self._spans(step), self._compress, self._append, threads=threads)
         self._frames = ()
 
@@ -390,8 +391,9 @@ def _piece_bytes(options: CodecOptions, typesize: int) -> int:
     """Return a multiple of the block size that blosc will use, near `PIECE_BYTES`."""
     if options.backend != "blosc1":
         return PIECE_BYTES
-    probe = np.zeros(max(PIECE_BYTES, 2 * options.blocksize), np.uint8)
-    with blosc_settings(options.blocksize):
+    wanted = options.block_bytes(typesize)
+    probe = np.zeros(max(PIECE_BYTES, 2 * wanted), np.uint8)
+    with blosc_settings(wanted):
         chunk = compress(address_of(probe), probe.nbytes, typesize, options)
     blocksize = read_chunk_header(chunk).blocksize
     return max(1, PIECE_BYTES // blocksize) * blocksize

@@ -259,6 +259,6 @@ class _ChunkSalvage:
         options = parse_options(compressor)
         zeros = self._scratch
         zeros[:] = 0
-        with blosc_settings(options.blocksize):
-            return compress(address_of(zeros), zeros.nbytes, self._record.disk_dtype.itemsize,
-                            options)
+        itemsize = self._record.disk_dtype.itemsize
+        with blosc_settings(options.block_bytes(itemsize)):
+            return compress(address_of(zeros), zeros.nbytes, itemsize, options)

@@ -181,11 +181,10 @@ class StackWriter:
         Parameters
         ----------
         choose_codec : callable
-            What decides where the options say ``'auto'``: `mrcz.auto.choose` without its
-            first argument, the frames.
+            What decides: `mrcz.auto.choose` without its first argument, the frames.
         """
         if self._encoder is None:
-            if self._options.auto:
+            if self._format.options is not None:
                 self._format = replace(self._format, options=choose_codec(
                     self._format, self._options.auto, may_store=not self._options.checksum))
             self._encoder = self._open_encoder()

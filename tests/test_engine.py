@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import mrcz
 from mrcz import blocks, buffers, codec, decoding, disk, encoding, parallel, placing
+from mrcz.reader import MRCReader
 
 
 def chunk_of(
@@ -311,3 +312,46 @@ def test_nothing_is_left_of_pieces_that_did_not_fit(
     data = path.read_bytes() if to == "file" else whole.getvalue()
     assert len(data) == 1024 + struct.unpack_from("<q", data, 144)[0]
     assert np.array_equal(mrcz.readMRC(io.BytesIO(data))[0], stack)
+
+
+def typesizes(path: Path) -> set[int]:
+    with MRCReader(path) as reader:
+        starts = [reader.table.span(frame)[0] for frame in range(reader.record.nz)]
+        return {codec.read_chunk_header(reader.source.read(start, 16)).typesize
+                for start in starts}
+
+
+NOISE = np.random.default_rng(1)
+RAMP = np.add.outer(np.arange(2048), np.arange(2048)).astype("u2") * 16
+
+
+@pytest.mark.parametrize(
+    ("pixels", "options", "expected"),
+    [
+        (NOISE.poisson(0.75, (4, 2048, 2048)).astype("i1"), {"compressor": "lz4"}, 4),
+        (NOISE.poisson(40, (2, 2048, 2048)).astype("u2"), {"compressor": "lz4"}, 4),
+        (NOISE.poisson(40, (2, 2048, 2048)).astype("u2"), {"compressor": "zstd"}, 2),
+        (np.stack([RAMP, RAMP]), {"compressor": "lz4"}, 2),  # neighbours are alike
+        ((np.stack([RAMP] * 4) >> 11).astype("i1"), {"compressor": "lz4"}, 1),
+        (NOISE.poisson(0.75, (5, 2048, 2047)).astype("i1"), {"compressor": "lz4"}, 4),
+        (NOISE.poisson(0.75, (4, 2047, 2047)).astype("i1"), {"compressor": "lz4"}, 1),
+        (NOISE.poisson(0.75, (1, 512, 512)).astype("i1"), {"compressor": "lz4"}, 1),
+        (NOISE.poisson(0.75, (4, 2048, 2048)).astype("i1"),
+         {"compressor": "lz4", "shuffle": "shuffle"}, 1),
+        (NOISE.poisson(0.75, (4, 2048, 2048)).astype("i1"),
+         {"compressor": "lz4", "blocksize": 1 << 16}, 1),
+        (NOISE.standard_normal((2, 2048, 2048)).astype("f4"), {"compressor": "lz4"}, 4),
+    ],
+    ids=["counts i1", "counts u2", "zstd", "smooth u2", "smooth i1", "odd rows", "odd frames",
+         "small", "byte shuffle", "block size given", "float"],
+)  # fmt: skip
+def test_items_of_four_bytes_where_they_cost_nothing(
+    tmp_path: Path, pixels: np.ndarray, options: dict[str, str], expected: int
+) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(pixels, path, **options)
+    assert typesizes(path) == {expected}
+    image = mrcz.readMRC(path)[0]
+    np.testing.assert_array_equal(image, pixels if len(pixels) > 1 else pixels[0])
+    with mrcz.open(path) as stack:
+        np.testing.assert_array_equal(stack[-1, 100:109], pixels[-1, 100:109])

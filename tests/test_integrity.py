@@ -221,3 +221,18 @@ def test_checksums_of_large_frames_need_no_memory(
     with MRCReader(path) as reader:
         assert reader.trailer is not None and len(reader.trailer.checksums) == 2
     np.testing.assert_array_equal(mrcz.readMRC(path)[0], image)
+
+
+def test_repair_finds_chunks_whose_items_are_four_pixels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).poisson(0.75, (5, 2048, 2048)).astype("i1")
+    path, output = tmp_path / "a.mrcz", tmp_path / "b.mrcz"
+    mrcz.writeMRC(pixels, path, compressor="lz4")
+    raw = bytearray(path.read_bytes())
+    assert raw[1024 + 3] == 4
+    second = 1024 + struct.unpack_from("<i", raw, 1024 + 12)[0]
+    raw[second : second + 16] = bytes(16)
+    path.write_bytes(raw)
+    report = mrcz.repair(path, output)
+    assert report.lost == [1]
+    np.testing.assert_array_equal(np.delete(mrcz.readMRC(output)[0], 1, 0),
+                                  np.delete(pixels, 1, 0))

@@ -100,9 +100,13 @@ def append_from_cluster(container: Container, writer: StackWriter, client: Any) 
     parts = _parts(container, writer.shape[0])
     first = next(parts)
 
-    def choose_codec(*args: Any, **kwargs: Any) -> CodecOptions | None:
+    def choose_codec(
+        frame_format: FrameFormat, wanted: tuple[str, ...], **kwargs: Any
+    ) -> CodecOptions | None:
+        if not wanted:  # nothing that is worth computing the first slab twice
+            return frame_format.options
         chosen: CodecOptions | None = client.compute(
-            _delayed(_choose)(first.frames, *args, **kwargs)).result()
+            _delayed(_choose)(first.frames, frame_format, wanted, **kwargs)).result()
         return chosen
 
     frame_format = writer.start(choose_codec)

@@ -39,7 +39,7 @@ class readDM4(TagParser):  # noqa: N801
         structs are tuples and arrays are lists; large arrays, and the pixels of images,
         are `DMArray`, which stay in the file.
     version : int
-        3 or 4.
+        3 or 4; with ``permissive=True`` 0, if the file is cut before it.
     order : str
         ``'<'`` or ``'>'``: the byte order of the file's values.
     damage : list of MRCFormatError

@@ -66,12 +66,13 @@ def test_a_file_cut_anywhere(tmp_path, version):
 @pytest.mark.parametrize("version", [3, 4])
 def test_a_file_cut_anywhere_read_as_far_as_it_goes(tmp_path, version):
     data = whole(version)
-    header = 12 if version == 3 else 16
     number_of_tags = 0
-    for size in range(header + 10, len(data)):
+    for size in range(len(data)):
         with pytest.warns(RuntimeWarning, match="kept what could be read"):
             dm = read_bytes(tmp_path, data[:size], permissive=True)
         assert isinstance(dm.damage[0], MRCTruncatedError)
+        assert dm.version == (version if size >= 4 else 0)
+        assert dm.f is None
         use(dm)
         found = str(dm.tags).count(":")
         assert found >= number_of_tags
@@ -294,6 +295,20 @@ def test_any_change_to_a_file(tmp_path_factory, data):
         use(read_bytes(tmp_path, content))
     except MRCFormatError:
         use_permissively(tmp_path, content)
+
+
+@pytest.mark.parametrize("data", [b"a", b"\0\0\1", b"text, and no tags", b"\0\0\0\5" + bytes(60)])
+@pytest.mark.parametrize("options", [{}, {"permissive": True}])
+def test_files_of_other_kinds(tmp_path, data, options):
+    with pytest.raises(MRCFormatError, match="not a DM3 or DM4 file"):
+        read_bytes(tmp_path, data, **options)
+
+
+def test_an_empty_file(tmp_path):
+    with pytest.raises(MRCTruncatedError, match="ends within it, in the header"):
+        read_bytes(tmp_path, b"")
+    dm = permissive(tmp_path, b"")
+    assert (dm.tags, dm.im, dm.version) == ({}, [], 0)
 
 
 def test_directory_and_missing_files(tmp_path):

@@ -37,6 +37,8 @@ MAX_INFO = 1 << 16
 MAX_DAMAGE = 100
 """Errors that are kept of a damaged file; the others are counted."""
 DIRECTORY, VALUE = 20, 21
+HEADER = "the header"
+"""What stands for a path before there are tags."""
 
 
 class _Variant(NamedTuple):
@@ -84,6 +86,8 @@ class TagParser:
         self._depth = 0
         self._entry_end: int | None = None  # where the entry ends, if the file tells (DM4)
         self._lost = False  # damage has left the pass without a place to go on from
+        self.version = 0
+        self.order: Order = "<"
         self.f: Source | None = None
         self.tags = self._parse_file()
         if self.damage:
@@ -99,6 +103,9 @@ class TagParser:
                 self._size = self.f.size
                 self._read_header()
                 root = self.parseTagDir("")
+            except MRCTruncatedError as error:  # before the first tag
+                self._report(error)
+                self._lost, root = True, {}
             finally:
                 self.f = None
                 self._window = b""
@@ -108,18 +115,21 @@ class TagParser:
         return root if isinstance(root, dict) else {f"[{i}]": v for i, v in enumerate(root)}
 
     def _read_header(self) -> None:
-        at = self._take(4, "the header")
-        self.version: int = struct.unpack_from(">I", self._window, at)[0]
-        if self.version not in _VARIANTS:
+        assert self.f is not None
+        start = self.f.read(0, min(4, self._size))
+        version = int.from_bytes(start, "big") if len(start) == 4 else None
+        if version not in _VARIANTS and (version is not None or any(start)):
             raise MRCFormatError("not a DM3 or DM4 file", path=self.filename, offset=0,
-                                 expected="version 3 or 4", found=self.version)
+                                 expected="version 3 or 4", found=version or start)
+        self._take(4, HEADER)
+        self.version = version or 0
         self._variant = variant = _VARIANTS[self.version]
-        at = self._take(variant.word.size + 4, "the header")
+        at = self._take(variant.word.size + 4, HEADER)
         self._length, little = struct.unpack_from(f">{variant.letter}I", self._window, at)
         if little > 1:
             raise MRCFormatError("unknown byte order", path=self.filename,
                                  offset=self._position - 4, expected="0 or 1", found=little)
-        self.order: Order = "<" if little else ">"
+        self.order = "<" if little else ">"
 
     def _check_end(self) -> None:
         """Report a file that was cut within its end mark of 8 zero bytes.
@@ -320,7 +330,7 @@ class TagParser:
 
     def _error(self, kind: type[MRCFormatError], problem: str, path: str, *, back: int = 0,
                expected: object = None, found: object = None) -> MRCFormatError:
-        where = f"tag {path!r}" if path else "the root directory"
+        where = HEADER if path is HEADER else f"tag {path!r}" if path else "the root directory"
         return kind(f"{problem}, in {where}", path=self.filename,
                     offset=self._position - back, expected=expected, found=found)
 

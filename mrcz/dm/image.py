@@ -189,7 +189,9 @@ def _make_image(entry: dict[str, Any], data: DMArray, order: Order, flip: bool,
     dimensions = find_tag(entry, "ImageData:Dimensions")
     sizes = dimensions if isinstance(dimensions, list) else []
     shape = tuple(n for n in reversed(sizes) if type(n) is int and n >= 0)
-    data_type = entry["ImageData"].get("DataType", type_of(data))
+    data_type = find_tag(entry, "ImageData:DataType")
+    if data_type is None:
+        data_type = type_of(data)
     pixels: Pixels | MRCFormatError
     try:
         if len(shape) != len(sizes) or type(data_type) is not int:

@@ -104,7 +104,7 @@ def image_info(entry: dict[str, Any]) -> dict[str, Any]:
         for name, axis in zip(AXES, axes, strict=False):
             _add_calibration(info, f"Dim{name}", axis)
     tags = entry.get("ImageTags")
-    for key, places in _PLACES.items():
+    for key, places in _PLACES.items() if tags else ():  # thumbnails have none
         found = (value for place in places for value in _find_all(tags, place.split(":")))
         value = next((value for value in found if _is_value(value)), None)
         if value is not None:

@@ -27,7 +27,7 @@ __all__ = ["TagParser"]
 
 logger = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 18
+READ_SIZE = 1 << 16
 LAZY_SIZE = 1 << 16
 """Values of more bytes than this stay in the file, as `DMArray`."""
 MAX_PARTS = 2
@@ -36,7 +36,10 @@ nested or have fields of no size."""
 MAX_INFO = 1 << 16
 MAX_DAMAGE = 100
 """Errors that are kept of a damaged file; the others are counted."""
+MAX_KNOWN = 16
+"""Descriptions of more integers than this are hardly alike, and are not remembered."""
 DIRECTORY, VALUE = 20, 21
+CLOSED = "the tags have been read and the file is closed: see .tags"
 HEADER = "the header"
 """What stands for a path before there are tags."""
 
@@ -85,6 +88,7 @@ class TagParser:
         self._position = 0
         self._depth = 0
         self._entry_end: int | None = None  # where the entry ends, if the file tells (DM4)
+        self._types: dict[bytes, tuple[TagType, bool]] = {}  # by their descriptions
         self._lost = False  # damage has left the pass without a place to go on from
         self.version = 0
         self.order: Order = "<"
@@ -109,6 +113,8 @@ class TagParser:
             finally:
                 self.f = None
                 self._window = b""
+                self._window_end = -1
+                self._types.clear()
         if not self._lost:
             self._check_end()
         # A root without any names holds nothing to find; its kind should not vary for it.
@@ -158,7 +164,6 @@ class TagParser:
             A list if no entry has a name, else a dict in which an entry without a name is
             called ``'[3]'`` after its place, and one whose name is taken ``'Name[3]'``.
         """
-        self._require_open()
         count = self._begin_directory(parent)
         names: list[str] = []
         values: list[Any] = []
@@ -222,7 +227,6 @@ class TagParser:
             A struct is a tuple, an array a list.  What is larger than 64 KiB, and the pixels
             of images, are a `DMArray`.
         """
-        self._require_open()
         self._path = parent
         start = self._variant.value
         at = self._take(start.size, parent)
@@ -248,24 +252,32 @@ class TagParser:
         object
             As `parseTag`.
         """
-        self._require_open()
         path = self._path
         if not 0 < tag_ninfo <= MAX_INFO:
             raise self._error(MRCFormatError, "bad length of a type's description", path,
                               expected=f"1 to {MAX_INFO}", found=tag_ninfo)
-        at = self._take(tag_ninfo * self._variant.word.size, path)
-        info = struct.unpack_from(f">{tag_ninfo}{self._variant.letter}", self._window, at)
-        try:
-            described = describe(info)
-        except ValueError as error:
-            raise self._error(MRCFormatError, f"bad description of a type: {error}",
-                              path) from error
-        is_large = (described.size > LAZY_SIZE
-                    or described.parts > 64 + MAX_PARTS * (described.size + tag_ninfo))
+        length = tag_ninfo * self._variant.word.size
+        at = self._take(length, path)
+        raw = self._window[at:at + length]
+        described, is_large = self._types.get(raw) or self._describe(raw, tag_ninfo)
         if is_large or (path.endswith(":ImageData:Data") and isinstance(described, ArrayType)):
             return self._refer(_as_array(described))
         at = self._take(described.size, path)
         return described.decode(self._window, at, self.order)
+
+    def _describe(self, raw: bytes, count: int) -> tuple[TagType, bool]:
+        """Return the type that `count` integers describe, and whether to leave it in the file."""
+        info = struct.unpack(f">{count}{self._variant.letter}", raw)
+        try:
+            described = describe(info)
+        except ValueError as error:
+            raise self._error(MRCFormatError, f"bad description of a type: {error}",
+                              self._path) from error
+        is_large = (described.size > LAZY_SIZE
+                    or described.parts > 64 + MAX_PARTS * (described.size + count))
+        if count <= MAX_KNOWN:
+            self._types[raw] = described, is_large
+        return described, is_large
 
     def discardTag(self) -> None:  # noqa: N802
         """Step over the rest of the entry at which the pass stands.
@@ -273,7 +285,8 @@ class TagParser:
         Only DM4 tells where that is, and only if it is not damaged itself; otherwise
         nothing after this place can be read.
         """
-        self._require_open()
+        if self.f is None:
+            raise ValueError(CLOSED)
         end = self._entry_end
         if end is None or not self._position <= end <= self._size:
             self._lost = True
@@ -311,17 +324,14 @@ class TagParser:
 
     def _fill(self, count: int, path: str) -> None:
         """Make the window start where the pass stands and hold at least `count` bytes."""
-        assert self.f is not None
+        if self.f is None:
+            raise ValueError(CLOSED)
         if count > self._size - self._position:
             raise self._error(MRCTruncatedError, "the file ends within it", path)
         size = min(max(count, READ_SIZE), self._size - self._position)
         self._window = self.f.read(self._position, size)
         self._window_start = self._position
         self._window_end = self._position + size
-
-    def _require_open(self) -> None:
-        if self.f is None:
-            raise ValueError("the tags have been read and the file is closed: see .tags")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_variant": None}  # of no use after reading

@@ -14,7 +14,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -45,7 +44,7 @@ class NumberType:
 
     def decode(self, data: Buffer, at: int, order: Order) -> Any:
         """Return the Python value that starts at byte `at` of `data`."""
-        value = struct.unpack_from(order + self.char, data, at)[0]
+        value = _STRUCTS[order, self.char].unpack_from(data, at)[0]
         return value if self.code != CHAR else value.decode("latin-1")
 
     def dtype(self, order: Order) -> np.dtype[Any]:
@@ -142,6 +141,8 @@ NUMBERS = {code: NumberType(code, char, name, np.dtype(name).itemsize) for code,
     (7, "d", "f8"), (8, "?", "?"), (9, "c", "S1"), (10, "b", "i1"), (11, "q", "i8"),
     (12, "Q", "u8"))}
 BYTE = NUMBERS[10]
+_STRUCTS = {(order, number.char): struct.Struct(order + number.char)
+            for order in "<>" for number in NUMBERS.values()}
 
 
 def _utf16(order: Order) -> str:
@@ -170,11 +171,6 @@ def describe(info: tuple[int, ...]) -> TagType:
     >>> describe((20, 15, 0, 2, 0, 6, 0, 6, 100)).size  # 100 pairs of float32
     800
     """
-    # A file has thousands of tags of a few types; longer descriptions are hardly alike.
-    return _describe_again(info) if len(info) <= 16 else _describe_all(info)
-
-
-def _describe_all(info: tuple[int, ...]) -> TagType:
     words = iter(info)
     try:
         described = _describe(words, MAX_DEPTH)
@@ -183,9 +179,6 @@ def _describe_all(info: tuple[int, ...]) -> TagType:
     if next(words, None) is not None:
         raise ValueError(f"the type {_brief(info)} is followed by more numbers")
     return described
-
-
-_describe_again = lru_cache(maxsize=1024)(_describe_all)
 
 
 def _describe(words: Iterator[int], depth: int) -> TagType:

@@ -145,7 +145,7 @@ class _BlockText:
         while position < self.end:
             stop = min(_line_end(self.data, position), self.end)
             line = self.data[position:stop].strip()
-            if line == b"loop_":
+            if _opens_loop(line):
                 names, rows = self._loop_labels(stop + 1)
                 self._refuse_repeats([*block, *names], position)
                 block.update(_Table(self, names, rows).parse())
@@ -205,6 +205,10 @@ class _BlockText:
         return names, position
 
 
+def _opens_loop(line: bytes) -> bool:
+    return line.split(b"#", 1)[0].strip() == b"loop_"
+
+
 def _unquote(match: re.Match[bytes]) -> str:
     text = match[1] if match[1] is not None else match[2]
     return text.decode("utf-8", "surrogateescape")
@@ -245,7 +249,7 @@ class _Table:
             return {name: np.empty(0, object if is_text_column(name) else np.float64)
                     for name in self.names}
         second = self.body.find(b"\nloop_")
-        if second >= 0 and self.body[second:_line_end(self.body, second + 1)].split() == [b"loop_"]:
+        if second >= 0 and _opens_loop(self.body[second:_line_end(self.body, second + 1)]):
             raise self.text.error("a second loop_ in one block", self.begin)
         first = self.body[begin.start() : _line_end(self.body, begin.start())].split()
         if len(first) != len(self.names):

@@ -138,6 +138,7 @@ EDGES = {
                     {"data_": {"A": [1, 2, 3, 4, 5], "B": ["nan", "NaN", "x", "None", "NA"]}}),
     "booleans are text": ("data_\nloop_\n_rlnA\nTrue\nFALSE\n",
                           {"data_": {"A": ["True", "FALSE"]}}),
+    "comment behind loop_": ("data_\nloop_ # coordinates\n_rlnA #1\n5\n", {"data_": {"A": [5]}}),
     "leading zeros": ("data_\nloop_\n_rlnA\n007\n010\n", {"data_": {"A": ["007", "010"]}}),
     "huge integers": ("data_\nloop_\n_rlnA\n_rlnB\n123456789012345678901 9007199254740993\n1 2\n",
                       {"data_": {"A": ["123456789012345678901", "1"],

@@ -178,14 +178,14 @@ class _Update:
         assert compressor is not None
         if asked is None:
             return parse_options(compressor)
-        if not self.options.auto and asked.compressor != compressor:
+        if "compressor" not in self.options.auto and asked.compressor != compressor:
             raise ValueError(f"{self.record.path} is compressed with {compressor!r}; frames "
                              f"with {asked.compressor!r} can't be added")
         return replace(asked, compressor=compressor)
 
     def _write_raw(self, first: int) -> None:
         record, source = self.record, self.reader.source
-        if self.options.codec is not None:
+        if self.options.codec is not None and "compressor" not in self.options.auto:
             raise ValueError(f"{record.path} is not compressed; frames with a compressor can't "
                              f"be added")
         end = record.data_offset + record.nz * record.frame_bytes

@@ -202,3 +202,22 @@ def test_another_dtype_is_cast_or_refused_never_wrapped(file):
     with pytest.raises(ValueError, match=r"int16|i2"):
         mrcz.writeMRC(frame(7).astype("f4") * 1e6, file, idx=1)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_auto_takes_what_the_file_has(noise, tmp_path):
+    """'auto' leaves noise uncompressed, and so must a later call of the same arguments."""
+    image = (np.random.default_rng(0).integers(0, 256, (6, 64, 64)).astype("u1").view("i1")
+             if noise else np.zeros((6, 64, 64), "i1"))
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(image[:4], path, compressor="auto")
+    assert (mrcz.readMRCHeader(path)[0]["compressor"] is None) == noise
+    mrcz.writeMRC(image[4:], path, compressor="auto", idx=4)
+    assert_identical(mrcz.readMRC(path)[0], image)
+
+
+def test_a_filter_of_its_own_does_not_change_the_codec(tmp_path):
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrcz", compressor="zstd")
+    with pytest.raises(ValueError, match="zstd"):
+        mrcz.writeMRC(IMAGE, tmp_path / "a.mrcz", compressor="lz4", shuffle="auto",
+                      idx=len(IMAGE))

@@ -101,12 +101,21 @@ def _take(nbytes: int) -> mmap.mmap:
     memory = _kept_of(nbytes)
     if memory is None:
         _make_room(nbytes)
-        memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory = _new(nbytes)
         if hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel without them
                 memory.madvise(mmap.MADV_HUGEPAGE)
     _in_use[id(memory)] = nbytes
     return memory
+
+
+def _new(nbytes: int) -> mmap.mmap:
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    try:
+        return mmap.mmap(-1, nbytes, flags=flags)
+    except OSError:  # a limit on what a process may have; what is kept counts too
+        _keep_at_most(0)
+        return mmap.mmap(-1, nbytes, flags=flags)
 
 
 def _kept_of(nbytes: int) -> mmap.mmap | None:

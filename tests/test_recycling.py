@@ -210,3 +210,20 @@ def test_exit_is_silent(movie: tuple[Path, np.ndarray]) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(movie[0])],
                           capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others don't limit a process's memory so")
+def test_what_is_kept_makes_way_where_memory_is_limited() -> None:
+    script = (
+        "import resource, sys, numpy as np, mrcz\n"
+        "from mrcz import recycling\n"
+        "taken = lambda size: recycling.empty((size << 20,), np.dtype('u1'))\n"
+        "large = taken(600); del large\n"
+        "status = open('/proc/self/statm').read().split()\n"
+        "now = int(status[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (now + (64 << 20),) * 2)\n"
+        "image = taken(100)\n"
+        "assert type(image.base.base).__name__ == '_Memory', image.base\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

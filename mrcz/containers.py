@@ -13,11 +13,14 @@ import numpy as np
 
 from .header import IMAGE_STACK, VOLUME, VOLUME_STACK
 from .pixels import Pixels
+from .spooling import spooled
 
 __all__ = ["Container", "contain", "is_dask", "slab_edges"]
 
 SLAB_BYTES = 64 << 20
 """Bytes of a lazy array that are held at a time."""
+_JOINED_BYTES = 2 * SLAB_BYTES
+"""Most of a dask array that is held, twice, to put frames together from parts."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,28 @@ class Container:
         """Whether all of it is dask arrays."""
         return isinstance(self.items, Sequence) and all(map(is_dask, self.items))
 
-    def slabs(self) -> Iterator[Sequence[Pixels]]:
-        """Yield (n, ny, nx) arrays, or lists of (ny, nx) arrays that are emptied after use."""
+    @property
+    def is_computed_in_parts(self) -> bool:
+        """Whether a slab may be computed while another is held: dask's chunks are small enough."""
+        frame_bytes = self.shape[1] * self.shape[2] * self.dtype.itemsize
+        return self.is_dask and all(
+            max(item.chunks[0]) * frame_bytes <= SLAB_BYTES if item.ndim == 3 else True
+            for item in self.items)
+
+    def slabs(self, nbytes: int | None = None) -> Iterator[Sequence[Pixels]]:
+        """Yield (n, ny, nx) arrays, or lists of (ny, nx) arrays that are emptied after use.
+
+        Parameters
+        ----------
+        nbytes : int, optional
+            Of a lazy array that are held at a time; a chunk of dask's where that is more.
+            None: 64 MiB.
+        """
         if not self.slices and isinstance(self.items, tuple) and _in_memory(self.items[0]):
             yield self.items[0]
             return
-        nbytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
-        most = max(1, SLAB_BYTES // nbytes)
+        frame_bytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
+        most = max(1, (nbytes or SLAB_BYTES) // frame_bytes)
         slab: list[Pixels] = []
         for number, item in enumerate(self.items):
             self._check(number, item)
@@ -198,7 +216,11 @@ def _frames_of(item: Any, most: int) -> Iterator[Iterable[Pixels]]:
         yield item
     else:
         for start, stop in slab_edges(item, most):
-            yield _loaded(item[start:stop])
+            part = item[start:stop]
+            if is_dask(part) and part.nbytes > _JOINED_BYTES and part.numblocks[1:] != (1, 1):
+                yield from spooled(part, most, _computed)
+            else:
+                yield _loaded(part)
 
 
 def _loaded(part: Any) -> Iterable[Pixels]:

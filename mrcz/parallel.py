@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from .arguments import integer
 from .codec import blosc_extension
 
-__all__ = ["blosc_settings", "default_threads", "run_ordered", "set_default_threads",
-           "threads_of"]  # fmt: skip
+__all__ = ["blosc_settings", "default_threads", "run_behind", "run_ordered",
+           "set_default_threads", "threads_of"]  # fmt: skip
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -285,3 +285,39 @@ def run_ordered(
         pipeline.join(helper)
     if pipeline.error is not None:
         raise pipeline.error
+
+
+def run_behind(items: Iterable[Item], consume: Callable[[Item], None]) -> None:
+    """Consume items in a thread of its own, in order, each while the next one is made.
+
+    Items are made by the calling thread, as without this: an interrupt reaches what makes
+    them. Where no thread can be started, at the interpreter's exit, they are made and
+    consumed in turns. When this returns or raises, the thread has ended.
+
+    Parameters
+    ----------
+    items : iterable
+        At most one is made ahead.
+    consume : callable
+        Should release the GIL.
+
+    Raises
+    ------
+    BaseException
+        The first error of either.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1, thread_name_prefix="mrcz-behind") as pool:
+        before: Future[None] | None = None
+        for item in items:
+            if before is not None:
+                before.result()
+            try:
+                before = pool.submit(consume, item)
+            except RuntimeError:  # as run_ordered: no more threads
+                before = None
+                consume(item)
+            del item
+        if before is not None:
+            before.result()

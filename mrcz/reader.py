@@ -22,10 +22,11 @@ from .frames import FrameTable
 from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .journal import as_changed
+from .origins import open_source
 from .pixels import Pixels, memory_dtype
 from .progress import Advance
 from .recycling import empty
-from .sources import Source, open_source
+from .sources import Source
 from .trailer import Trailer, find_trailer, hash_of
 
 __all__ = ["MRCReader"]

@@ -1,4 +1,4 @@
-"""Where bytes come from: files, file objects, compressed streams; all read by offset.
+"""Bytes of files, file objects and compressed streams, all read by offset.
 
 Every read is positional and safe from several threads at once, and says so when the
 file is shorter than it was thought: plain reads rather than a memory map, since a
@@ -7,30 +7,19 @@ mapped file that shrinks kills the process with SIGBUS.
 
 from __future__ import annotations
 
-import importlib
-import io
 import os
 import stat
 import threading
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from .errors import MRCFormatError, MRCTruncatedError
 
-__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "is_url",
-           "open_source"]  # fmt: skip
+__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "is_url"]
 
 _HAS_PREAD = hasattr(os, "preadv")
 _SPOOL_BYTES = 64 << 20
 _STREAM_STEP = 1 << 20
-
-_FORMATS: dict[bytes, tuple[str, str]] = {
-    b"\x1f\x8b": ("gzip", "open"),
-    b"BZh": ("bz2", "BZ2File"),
-    b"\xfd7zXZ\0": ("lzma", "LZMAFile"),
-}
-"""First bytes of a stream, and the module and callable that read it; imported at need."""
-_MAGIC_BYTES = max(map(len, _FORMATS))
 
 
 class Source:
@@ -226,8 +215,10 @@ class StreamSource(Source):
     def __init__(self, stream: IO[bytes], name: str) -> None:
         self.name = name
         self._stream = stream
-        tempfile = importlib.import_module("tempfile")
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
+        import tempfile
+
+        self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115  (closed by close)
+            max_size=_SPOOL_BYTES)
         self._available = 0
         self._at_end = False
         self._lock = threading.Lock()
@@ -287,79 +278,6 @@ class StreamSource(Source):
 def is_url(path: object) -> bool:
     """Return whether a path is the URL of a file that fsspec opens."""
     return isinstance(path, str) and "://" in path
-
-
-def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
-    """Return the source for a path, a URL or a binary file object.
-
-    Streams of gzip, bzip2 and xz are recognized by their content, not their name.
-
-    Parameters
-    ----------
-    file : str, os.PathLike or binary file
-        What to read.
-
-    Raises
-    ------
-    OSError
-        If it can't be opened.
-    TypeError
-        If it is neither a path nor a binary file.
-    """
-    if not isinstance(file, (str, bytes, os.PathLike)):
-        return _from_fileobj(file)
-    path = os.fsdecode(file)
-    if is_url(path):
-        return _from_url(path)
-    source = FileSource(path)
-    if not source.is_regular:
-        return StreamSource(io.open(source.detach(), "rb"), path)  # noqa: UP020
-    opener = _opener_of(source)
-    if opener is None:
-        return source
-    source.close()
-    stream = StreamSource(opener(path), path)
-    stream.identity = source.identity
-    return stream
-
-
-def _from_url(url: str) -> Source:
-    from .plugins.remote import local_path, open_remote
-
-    path = local_path(url)
-    if path is not None:
-        return open_source(path)
-    source = open_remote(url)
-    opener = _opener_of(source)
-    if opener is None:
-        return source
-    stream = StreamSource(opener(source.open_stream()), url)
-    stream.identity = source.identity
-    return stream
-
-
-def _from_fileobj(fileobj: IO[bytes]) -> Source:
-    if not hasattr(fileobj, "read"):
-        raise TypeError(f"a path or a binary file object is needed, not {type(fileobj).__name__}")
-    if isinstance(fileobj, io.TextIOBase):
-        raise TypeError("a file object must be opened in binary mode ('rb'), not text mode")
-    name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
-    if not fileobj.seekable():
-        return StreamSource(io.BytesIO(fileobj.read()), name)
-    source = FileObjectSource(fileobj)
-    opener = _opener_of(source)
-    if opener is None:
-        return source
-    fileobj.seek(source.start)
-    return StreamSource(opener(fileobj), name)
-
-
-def _opener_of(source: Source) -> Any:
-    head = source.read(0, min(_MAGIC_BYTES, source.size))
-    for magic, (module, name) in _FORMATS.items():
-        if head.startswith(magic):
-            return getattr(importlib.import_module(module), name)
-    return None
 
 
 def _is_damage(error: Exception) -> bool:

@@ -10,12 +10,13 @@ from typing import IO, Any
 
 from .arguments import integer
 from .codec import CodecOptions
-from .containers import Container, contain
+from .containers import SLAB_BYTES, Container, contain
 from .encoding import EncodedFrames, FrameEncoder, FrameFormat
 from .header import HEADER_BYTES, VOLUME
 from .headerfields import HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
+from .parallel import run_behind
 from .pixels import Pixels, writable_mode
 from .progress import Advance
 from .sinks import Sink
@@ -132,20 +133,22 @@ class StackWriter:
     def append_container(self, container: Container) -> None:
         """Write all frames of a container: `append` without its checks.
 
-        Dask arrays are compressed on the cluster, where one is in use.
+        Dask arrays are compressed on the cluster, where one is in use; else dask computes
+        the next part of them while one is written.
         """
         client = None
         if container.is_dask:
-            from .plugins.dask import client_in_use
+            from .plugins.cluster import append_from_cluster, client_in_use
 
             client = client_in_use()
-        if client is None:
+        if client is not None:
+            append_from_cluster(container, self, client)
+        elif container.is_computed_in_parts:
+            # Half as much at a time, for there are two: one is written while dask computes.
+            run_behind(map(list, container.slabs(SLAB_BYTES // 2)), self.append_slab)
+        else:
             for slab in container.slabs():
                 self.append_slab(slab)
-            return
-        from .plugins.dask import append_from_cluster
-
-        append_from_cluster(container, self, client)
 
     def append_slab(self, frames: Sequence[Pixels]) -> None:
         """Write a sequence of (ny, nx) arrays, which must fit."""

@@ -13,7 +13,7 @@ import pytest
 
 import mrcz
 from mrcz.encoding import EncodedFrames
-from mrcz.plugins.dask import client_in_use
+from mrcz.plugins.cluster import client_in_use
 from mrcz.writer import StackWriter
 
 MOVIE = np.random.default_rng(3).poisson(2, (24, 64, 80)).astype("int16")
@@ -132,7 +132,7 @@ def test_a_worker_that_dies_is_replaced(client, received, tmp_path):
     movie = lazy().map_blocks(mortal, dtype="int16").rechunk((3, -1, -1))
     path = tmp_path / "a.mrcz"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mrcz.plugins.dask.SLAB_BYTES", 3 * 64 * 80 * 2)  # a chunk a part
+        patch.setattr("mrcz.plugins.cluster.SLAB_BYTES", 3 * 64 * 80 * 2)  # a chunk a part
         mrcz.from_dask(movie, path, client, compressor="zstd")
     assert grave.exists()
     assert np.array_equal(mrcz.readMRC(path)[0], MOVIE)

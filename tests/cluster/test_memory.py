@@ -24,7 +24,7 @@ def peak():
 
 WRITE_DASK = PEAK + """
 import dask, dask.array as da
-from mrcz.plugins.dask import client_in_use
+from mrcz.plugins.cluster import client_in_use
 dask.config.set(scheduler="threads", num_workers=2)
 base = np.random.default_rng(0).poisson(1, (2048, 2048)).astype("u2")
 computed = []
@@ -65,6 +65,35 @@ def test_half_a_gigabyte_of_dask(tmp_path: Path, heights: tuple[int, ...], rows:
     path = tmp_path / "a.mrcz"
     # What 16 frames, dask's own 128 MiB a chunk, take with rows to be joined is the most.
     assert grown(WRITE_DASK, path, heights, rows) < 300
+    with mrcz.open(path) as stack:
+        assert stack.shape == (64, *FRAME)
+        assert np.array_equal(stack[63] - stack[5], np.full(FRAME, 58, "u2"))
+
+
+WRITE_COLUMNS = PEAK + """
+import dask, dask.array as da
+dask.config.set(scheduler="threads", num_workers=2)
+base = np.random.default_rng(0).poisson(1, (2048, 2048)).astype("u2")
+computed = []
+
+def make(block_info=None):
+    (z0, z1), (y0, y1), (x0, x1) = block_info[None]["array-location"]
+    computed.append((z0, y0, x0))
+    return base[y0:y1, x0:x1] + np.arange(z0, z1, dtype="u2")[:, None, None]
+
+movie = da.map_blocks(make, chunks=((64,), (512,) * 4, (1024,) * 2), dtype="u2",
+                      meta=base[None, :0])
+before = peak()
+mrcz.writeMRC(movie, sys.argv[1], compressor="lz4", n_threads=2)
+assert len(computed) == len(set(computed)) == 8, "not once each"
+print(peak() - before)
+"""
+
+
+def test_half_a_gigabyte_of_columns(tmp_path: Path) -> None:
+    """As dask divides arrays by itself: each chunk holds a part of every frame."""
+    path = tmp_path / "a.mrcz"
+    assert grown(WRITE_COLUMNS, path) < 300
     with mrcz.open(path) as stack:
         assert stack.shape == (64, *FRAME)
         assert np.array_equal(stack[63] - stack[5], np.full(FRAME, 58, "u2"))

@@ -1,0 +1,136 @@
+"""Clusters of dask: the workers compute and compress, one process writes."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from ..codec import CodecOptions
+from ..containers import SLAB_BYTES, Container, slab_edges
+from ..encoding import EncodedFrames, FrameFormat, encode_frames
+
+__all__ = ["append_from_cluster", "client_in_use"]
+
+
+class Writer(Protocol):
+    """What is asked of a `StackWriter`, which knows this module."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(Frames so far, ny, nx)."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the statistics are of all frames."""
+
+    def start(self, choose_codec: Callable[..., CodecOptions | None]) -> FrameFormat:
+        """Return how frames are stored."""
+
+    def append_encoded(self, encoded: EncodedFrames) -> None:
+        """Write frames that were encoded elsewhere."""
+
+
+def client_in_use() -> Any:
+    """Return the ``distributed.Client`` that dask would compute with; None if there is none."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    from dask.base import get_scheduler
+
+    owner = getattr(get_scheduler(), "__self__", None)
+    return owner if isinstance(owner, distributed.Client) else None
+
+
+def append_from_cluster(container: Container, writer: Writer, client: Any) -> None:
+    """Append dask arrays to a file, compressed by the workers of `client`.
+
+    At most two parts a thread of the cluster are under way between dask and the file.
+
+    Parameters
+    ----------
+    container : Container
+        Of dask arrays alone.
+    writer : Writer
+        The file.
+    client : distributed.Client
+        Whose workers compress.
+    """
+    parts = _parts(container, writer.shape[0])
+    first = next(parts)
+
+    def choose_codec(
+        frame_format: FrameFormat, wanted: tuple[str, ...], **kwargs: Any
+    ) -> CodecOptions | None:
+        if not wanted:  # nothing that is worth computing the first slab twice
+            return frame_format.options
+        chosen: CodecOptions | None = client.compute(
+            _delayed(_choose)(first.frames, frame_format, wanted, **kwargs)).result()
+        return chosen
+
+    frame_format = writer.start(choose_codec)
+    window = 2 * max(1, sum(client.nthreads().values()))
+    waiting: deque[Any] = deque()
+
+    def submit(part: _Part) -> None:
+        waiting.append(client.compute(_delayed(_encode)(
+            part.frames, frame_format, part.number, writer.exact)))
+
+    try:
+        submit(first)
+        for part in parts:
+            if len(waiting) >= window:
+                writer.append_encoded(waiting.popleft().result())
+            submit(part)
+        while waiting:
+            writer.append_encoded(waiting.popleft().result())
+    finally:
+        client.cancel(list(waiting))
+
+
+class _Part(NamedTuple):
+    """Some frames: a ``dask.delayed`` of their array, and the number of the first one."""
+
+    frames: Any
+    number: int
+
+
+def _parts(container: Container, number: int) -> Iterator[_Part]:
+    frame_bytes = container.shape[1] * container.shape[2] * container.dtype.itemsize
+    for item in container.items:
+        frames = item[None] if item.ndim == 2 else item
+        edges = slab_edges(frames, max(1, SLAB_BYTES // frame_bytes))
+        heights = tuple(stop - start for start, stop in edges)
+        # Whole frames a block; where that is so already, rechunk changes nothing.
+        blocks = frames.rechunk((heights, -1, -1)).to_delayed().ravel()
+        for block, height in zip(blocks, heights, strict=True):
+            yield _Part(block, number)
+            number += height
+
+
+def _delayed(function: Any) -> Any:
+    from dask import delayed
+
+    return delayed(function, pure=False)
+
+
+# What runs on the workers.
+
+
+def _encode(
+    frames: Any, frame_format: FrameFormat, number: int, exact: bool
+) -> EncodedFrames:
+    # One thread: dask runs as many of these at a time as the worker has threads.
+    return encode_frames(list(np.asarray(frames)), frame_format, number=number, threads=1,
+                         exact=exact)
+
+
+def _choose(
+    frames: Sequence[Any], frame_format: FrameFormat, wanted: tuple[str, ...], **kwargs: Any
+) -> CodecOptions | None:
+    from ..auto import choose
+
+    return choose(list(np.asarray(frames)), frame_format, wanted, **kwargs)

@@ -278,7 +278,7 @@ class AtomicFile(_ChangingFile):
             fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
         super().__init__(path, fd, 0, fsync=fsync)
         if old is not None:
-            keep_access(fd, old)
+            keep_access(fd, target, old)
 
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""

@@ -28,6 +28,7 @@ from binascii import crc32
 from dataclasses import dataclass
 from typing import IO
 
+from .errors import MRCTruncatedError
 from .header import HEADER_BYTES, Record
 from .sources import Source
 from .trailer import trailer_bytes
@@ -122,12 +123,16 @@ def contents(source: Source, journal: Journal) -> IO[bytes] | None:
     """Return a copy of what a journal holds, the bytes and the record; None if it is damaged."""
     copy = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
     found = 0
-    for start in range(journal.body, journal.footer, _STEP_BYTES):
-        data = source.read(start, min(_STEP_BYTES, journal.footer - start))
-        found = crc32(data, found)
-        copy.write(data)
-    if found == journal.checksum:
-        return copy
+    try:
+        for start in range(journal.body, journal.footer, _STEP_BYTES):
+            data = source.read(start, min(_STEP_BYTES, journal.footer - start))
+            found = crc32(data, found)
+            copy.write(data)
+        if found == journal.checksum:
+            return copy
+    except BaseException:
+        copy.close()
+        raise
     copy.close()
     return None
 
@@ -147,8 +152,11 @@ def as_changed(source: Source, record: Record) -> Source:
     size = source.known_size
     if size is None or size <= _end(record):
         return source
-    journal = find_journal(source)
-    copy = None if journal is None else contents(source, journal)
+    try:
+        journal = find_journal(source)
+        copy = None if journal is None else contents(source, journal)
+    except MRCTruncatedError:  # its writer lives, and has completed it meanwhile
+        return source
     if journal is None or copy is None:
         return source
     logger.warning("%s: a change of this file was cut short; it is read as if completed, which "

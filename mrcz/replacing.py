@@ -64,8 +64,11 @@ def writable_status(path: str) -> os.stat_result | None:
     return status
 
 
-def keep_access(fd: int, old: os.stat_result) -> None:
-    """Give a new file the owner and the permissions of the old one, as far as we may."""
+def keep_access(fd: int, path: str, old: os.stat_result) -> None:
+    """Give a new file owner, permissions and attributes of the one at `path`, as far as we may.
+
+    Attributes are where the system has access lists, and users their notes.
+    """
     if not hasattr(os, "fchmod"):
         return
     with contextlib.suppress(OSError):
@@ -74,6 +77,12 @@ def keep_access(fd: int, old: os.stat_result) -> None:
             os.fchown(fd, old.st_uid, old.st_gid)
     with contextlib.suppress(OSError):
         os.fchmod(fd, stat.S_IMODE(old.st_mode))
+    if not hasattr(os, "listxattr"):
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listxattr(path):
+            with contextlib.suppress(OSError):
+                os.setxattr(fd, name, os.getxattr(path, name))
 
 
 def fsync_folder(folder: str) -> None:

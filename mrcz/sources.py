@@ -114,6 +114,8 @@ class FileSource(Source):
         return self._size
 
     def holds(self, end: int) -> bool:  # noqa: D102
+        if end > self._size:  # it may have grown since: somebody may be appending
+            self._size = os.fstat(self._fd).st_size
         return end <= self._size
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102

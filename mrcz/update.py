@@ -5,6 +5,7 @@ A process that is killed, or an error, leaves a file that reads as before, or as
 
 from __future__ import annotations
 
+import errno
 import logging
 import operator
 import os
@@ -76,6 +77,8 @@ def write_frames(
     if number is None or not os.path.exists(path):
         _make(container, path, number or 0, wanted, dtype, options)
         return
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise OSError(errno.ESPIPE, "idx needs a regular file", path)
     complete_change(path)
     with MRCReader(path) as reader:
         found = (reader.record.nz, reader.record.ny, reader.record.nx)

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import mrcz
-from mrcz import decoding, trailer
+from mrcz import decoding, journal, trailer
 
 from . import dm_writer as w
 from .builders import DATA, ramp
@@ -93,7 +93,19 @@ def mrc_bases() -> list[Base]:
         file = io.BytesIO()
         mrcz.writeMRC(pixels, file, n_threads=1, **options)
         bases.append(Base(name, file.getvalue(), ()))
+    for name in ("raw", "checksum"):
+        data = next(base.data for base in bases if base.name == name)
+        bases.append(Base(f"journal {name}", with_journal(data), ()))
     return [base._replace(hot=_hot_places(base.data)) for base in bases]
+
+
+def with_journal(data: bytes) -> bytes:
+    """A file with a change to complete, of its second half."""
+    offset = max(1024, len(data) // 2)
+    body = data[:offset:-1] + bytes([data[offset]])
+    sound = journal.Journal(len(data), offset, len(body), zlib.crc32(data[:1024]),
+                            zlib.crc32(body + data[:1024]))
+    return data + journal.MAGIC + body + data[:1024] + sound.pack()
 
 
 def _hot_places(data: bytes) -> tuple[int, ...]:
@@ -112,6 +124,8 @@ def _hot_places(data: bytes) -> tuple[int, ...]:
                                            position + cbytes), 4)
         position += cbytes
     places += range(position, min(len(data) - 3, position + 128), 4)
+    if data.endswith(journal.END_MAGIC):
+        places += range(len(data) - journal.FOOTER_BYTES, len(data) - 3, 4)
     return tuple(places)
 
 
@@ -206,6 +220,9 @@ def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) ->
     """Change the header's index or the trailer, and make its checksum right again."""
     if len(data) < 1024:
         return
+    if data.endswith(journal.END_MAGIC):
+        _seal_journal(data, rng)
+        return
     if rng.random() < 0.5:
         place = 164 + 4 * rng.randrange(8)
         old = struct.unpack_from("<I", data, place)[0]
@@ -221,6 +238,24 @@ def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) ->
         place = start + rng.randrange(8, end - 8 - start)
         data[place] = rng.randrange(256)
         struct.pack_into("<Q", data, end - 8, trailer.hash_of(bytes(data[start : end - 8])))
+
+
+def _seal_journal(data: bytearray, rng: random.Random) -> None:
+    """Change where a journal's bytes belong, or how many they are, or the bytes."""
+    footer = len(data) - journal.FOOTER_BYTES
+    _, old_record, offset, length, _ = struct.unpack_from("<IIQQI", data, footer)
+    if rng.random() < 0.5:
+        offset = rng.choice((0, 1023, 1024, 1 << 40, (1 << 64) - 1, rng.randrange(len(data))))
+    if rng.random() < 0.5:
+        length = rng.choice((0, 1, 1 << 40, (1 << 64) - 1, rng.randrange(len(data))))
+    start = footer - 1024 - length
+    if rng.random() < 0.5:
+        old_record = zlib.crc32(data[:1024])
+    if start >= 8:
+        data[start - 8 : start] = journal.MAGIC
+    facts = struct.pack("<IIQQI", 1, old_record, offset, length,
+                        zlib.crc32(data[max(0, start) : footer]))
+    data[footer:] = facts + struct.pack("<I", zlib.crc32(facts)) + journal.END_MAGIC
 
 
 _CHANGES = (_flip, _flip, _hot_byte, _hot_byte, _hot_word, _hot_word, _hot_word, _cut, _remove,

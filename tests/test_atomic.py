@@ -203,6 +203,8 @@ for options in kinds:
             mrcz.writeMRC(noise, path, **options)
         elif how == "append":
             mrcz.writeMRC(noise, path, idx=4, **options)
+        elif how == "overwrite":
+            mrcz.writeMRC(np.concatenate([noise] * 2), path, idx=2, **options)
         elif how == "room":
             mrcz.writeMRC(noise[:1], path, idx=0, shape=(1000, 100, 100))
     except OSError as error:
@@ -218,7 +220,7 @@ print("fine")
 
 
 @needs_posix
-@pytest.mark.parametrize("how", ["write", "append", "room"])
+@pytest.mark.parametrize("how", ["write", "append", "overwrite", "room"])
 def test_a_full_disk(tmp_path: Path, how: str) -> None:
     done = run_script(FULL, tmp_path, how)
     assert done.stdout == "fine\n", done.stdout + done.stderr
@@ -322,6 +324,27 @@ def test_permissions(tmp_path: Path, mask: int) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == mode
     finally:
         os.umask(old_mask)
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes on this system")
+def test_attributes_are_kept(path: Path) -> None:
+    """Among them are access lists, by which facilities share their disks."""
+    os.setxattr(path, "user.note", b"of a user")
+    mrcz.writeMRC(IMAGE, path, compressor="zstd")
+    mrcz.writeMRC(IMAGE[:1], path, idx=2)
+    assert os.getxattr(path, "user.note") == b"of a user"
+
+
+@needs_posix
+def test_what_is_no_regular_file_has_no_frames_to_change(tmp_path: Path) -> None:
+    """An error; opening a pipe would wait for its other end for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for target in (pipe, Path("/dev/null")):
+        with pytest.raises(OSError, match=f"idx.*{target.name}"):
+            mrcz.writeMRC(IMAGE, target, idx=0)
+    with pytest.raises(IsADirectoryError):
+        mrcz.writeMRC(IMAGE, tmp_path, idx=0)
 
 
 @needs_posix

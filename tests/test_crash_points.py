@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import disk, encoding, journal, placing
+from mrcz import disk, encoding, journal, placing, sources
 from mrcz.reader import MRCReader
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -316,3 +316,22 @@ def test_a_disk_that_fails_once_leaves_old_or_new(
             assert np.array_equal(image, OLD) or np.array_equal(image, overwritten(2))
         else:
             pytest.fail("it never came to an end")
+
+
+def test_frames_of_a_file_written_over_itself(tmp_path: Path) -> None:
+    """Read while they are written over, they are the old ones until all is done."""
+    path = tmp_path / "a.mrc"
+    for turned in (lambda stack: stack[::-1], lambda stack: (stack[5 - n] for n in range(6))):
+        mrcz.writeMRC(OLD, path)
+        with mrcz.open(path, cache_bytes=0) as stack:
+            mrcz.writeMRC(turned(stack), path, idx=0)
+        assert np.array_equal(mrcz.readMRC(path)[0], OLD[::-1])
+
+
+def test_a_file_that_grows_between_its_size_and_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(OLD, path)
+    source = sources.FileSource(str(path))
+    mrcz.writeMRC(NEW, path, idx=6)
+    with source:
+        assert source.holds(path.stat().st_size)

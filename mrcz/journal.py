@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import logging
 import struct
-import tempfile
 import threading
 from binascii import crc32
 from dataclasses import dataclass
@@ -121,6 +120,8 @@ def is_journal(source: Source, start: int) -> bool:
 
 def contents(source: Source, journal: Journal) -> IO[bytes] | None:
     """Return a copy of what a journal holds, the bytes and the record; None if it is damaged."""
+    import tempfile  # takes a twentieth of `import mrcz`, for what happens to few
+
     copy = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
     found = 0
     try:

@@ -48,6 +48,12 @@ def test_there_are_such_blocks():
     assert {page.name for page in PAGES if blocks_of(page)} >= {"reliablepy.rst"}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_nothing_that_the_theme_draws_as_an_error(page):
+    """Furo has the contents of a page at its side, and a red box for a second list of them."""
+    assert ".. contents::" not in page.read_text("utf-8")
+
+
 def test_the_picture_of_the_architecture_has_every_module():
     picture = (DOCS / "architecture.rst").read_text("utf-8")
     modules = {path.stem for path in (ROOT / "mrcz").glob("*.py")}

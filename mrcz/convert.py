@@ -72,7 +72,7 @@ def dm_to_mrcz(
     MRCFormatError, MRCTruncatedError
         If the source is damaged.
     ValueError
-        If there is no such image.
+        If there is no such image, or the target is the source.
     TypeError
         If MRC can't hold its pixels: colours and integers of 64 bits.
     OSError
@@ -119,6 +119,10 @@ def dm_to_mrcz(
     >>> header["voltage"], header["compressor"], header["dm4"]["ImageList"][0]["ImageData"]
     (300.0, 'zstd', {'DataType': 1, 'Dimensions': [2, 2]})
     """
+    name = source.filename if isinstance(source, readDM4) else source
+    if isinstance(target, (str, os.PathLike)) and os.path.exists(target) and (
+            os.path.samefile(name, target)):
+        raise ValueError(f"{os.fspath(target)!r} can't be converted into itself")
     picked, known = describe_dm(source, image)
     if _is_mrcz(target):
         options.setdefault("compressor", "zstd")
@@ -181,12 +185,19 @@ def _pick(dm: readDM4, number: int | None) -> DMImage:
     if number is None:
         displayed = find_tag(dm.tags, "ImageSourceList:0:ImageRef")
         is_number = type(displayed) is int and displayed in range(len(dm.im))
-        number = displayed if is_number else -1
+        number = displayed if is_number else _last_that_is_no_thumbnail(dm)
     try:
         return dm.im[number]
     except IndexError:
         raise ValueError(f"{dm.filename} has {len(dm.im)} images, and none of number {number}"
                          ) from None
+
+
+def _last_that_is_no_thumbnail(dm: readDM4) -> int:
+    thumbnails = dm.tags.get("Thumbnails")
+    entries = thumbnails if isinstance(thumbnails, list) else []
+    known = [find_tag(entry, "ImageIndex") for entry in entries]
+    return max((number for number in range(len(dm.im)) if number not in known), default=-1)
 
 
 def _is_mrcz(target: Any) -> bool:

@@ -181,6 +181,26 @@ def test_tags_of_unexpected_types(tmp_path, tags):
     assert (header["voltage"], header["C3"], header["gain"]) == (0, 0, 1)
 
 
+def test_not_into_itself(tmp_path, make):
+    source = make(movie())
+    content = source.read_bytes()
+    link = tmp_path / "link.mrcz"
+    link.symlink_to(source)
+    for target in (source, str(source), link):
+        for given in (source, readDM4(source)):
+            with pytest.raises(ValueError, match="into itself"):
+                dm_to_mrcz(given, target)
+    assert source.read_bytes() == content
+
+
+def test_the_image_that_is_no_thumbnail(tmp_path):
+    tree = w.document(w.image_of(movie(2)), w.thumbnail(), Thumbnails=[
+        {"ImageIndex": w.uint32(0)}, {"ImageIndex": w.uint32(2)}, {}])
+    tree.pop("ImageSourceList")
+    dm_to_mrcz(w.write(tmp_path / "a.dm4", tree), tmp_path / "a.mrc")
+    assert readMRC(tmp_path / "a.mrc")[0].shape == (2, 3, 4)
+
+
 def test_to_a_file_object(make):
     file = io.BytesIO()
     dm_to_mrcz(make(movie()), file)

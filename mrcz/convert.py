@@ -31,6 +31,8 @@ BATCH_PIXELS = 8 << 20
 """Pixels of frames that are read at once, for the threads to compress."""
 MAX_TAG_ITEMS = 1024
 """Longer arrays are not copied into the metadata."""
+LARGEST = float(np.finfo("f4").max)
+"""What the header's numbers must be below."""
 ELECTRONS = frozenset(("e", "e-", "electrons"))
 
 
@@ -223,8 +225,9 @@ def _pixelsize_of(image: DMImage) -> tuple[float, float, float]:
 def _spacing(info: dict[str, Any], axis: str) -> float:
     scale = _number(info.get(f"Dim{axis}Scale"))
     unit = info.get(f"Dim{axis}Units")
-    if unit in LENGTHS and scale is not None:
-        return abs(scale) * angstrom_per(unit)
+    if unit in LENGTHS:
+        size = 0.0 if scale is None else abs(scale) * angstrom_per(unit)
+        return size if size < LARGEST else 0.0
     if unit:
         logger.warning("the pixel size along %s is in %s, not a length: written as unknown",
                        axis.lower(), unit)
@@ -243,7 +246,9 @@ def _gain_of(info: dict[str, Any]) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    """Return a number that the header can hold, else None."""
+    is_number = isinstance(value, (int, float)) and abs(value) < LARGEST  # and not NaN
+    return float(value) if is_number else None
 
 
 def _metadata_of(dm: readDM4, image: DMImage) -> dict[str, Any]:

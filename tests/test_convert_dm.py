@@ -181,6 +181,18 @@ def test_tags_of_unexpected_types(tmp_path, tags):
     assert (header["voltage"], header["C3"], header["gain"]) == (0, 0, 1)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e300, -1e300])
+def test_numbers_that_a_header_can_not_hold(tmp_path, make, caplog, value):
+    axis = {**w.axis(0, 0, "m"), "Scale": w.float64(value)}
+    dm_to_mrcz(make(movie(), axes=[axis] * 3, tags={
+        "Microscope Info": {"Voltage": w.float64(value), "Cs(mm)": w.float64(value)},
+        "Calibration": {"Dose Rate": {"Calibration": w.float64(value)}}}), tmp_path / "a.mrc")
+    header = readMRC(tmp_path / "a.mrc")[1]
+    assert (header["voltage"], header["C3"], header["gain"]) == (0, 0, 1)
+    np.testing.assert_array_equal(header["pixelsize"], [0, 0, 0])
+    assert not caplog.records
+
+
 def test_not_into_itself(tmp_path, make):
     source = make(movie())
     content = source.read_bytes()

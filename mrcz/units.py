@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["angstrom_per", "parse_pixelsize"]
+__all__ = ["angstrom_per", "is_storable", "parse_pixelsize"]
 
 logger = logging.getLogger("mrcz")
 
@@ -26,6 +26,10 @@ _UNITS: dict[str, float] = {
 
 _told: set[str] = set()
 """Units that were warned of: who saves a thousand files is told once."""
+
+_LARGEST_CELL = float(np.finfo(np.float32).max)
+_LARGEST_SIZE = _LARGEST_CELL / (1 << 31)
+"""Å a pixel; the cell, which is that times the pixels of an axis, is stored in float32."""
 
 
 def angstrom_per(unit: str | None) -> float:
@@ -55,6 +59,11 @@ def _tell_unknown(unit: Any) -> None:
         _told.add(repr(unit))
         logger.warning("unknown pixel unit %r taken as nm (said once); known: %s", unit,
                        ", ".join(_UNITS))
+
+
+def is_storable(size: float) -> bool:
+    """Return whether a pixel size in Å, and the cell with it, are finite in float32."""
+    return abs(size) < _LARGEST_SIZE
 
 
 def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
@@ -88,10 +97,13 @@ def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
         values = list(pixelsize)
     try:
         sizes = [float(value) * factor for value in values]
+    except OverflowError:
+        sizes = [np.inf]
     except (TypeError, ValueError) as error:
         raise TypeError(f"pixelsize must hold numbers, not {pixelsize!r}") from error
-    if not np.isfinite(sizes).all():
-        raise ValueError(f"pixelsize must be finite, not {pixelsize!r}")
+    if not all(map(is_storable, sizes)):
+        raise ValueError(f"pixelsize must be finite, and the cell below {_LARGEST_CELL:.3g} Å, "
+                         f"not {pixelsize!r} {unit}")
     if len(sizes) == 1:
         return (sizes[0], sizes[0], sizes[0])
     if len(sizes) == 2:

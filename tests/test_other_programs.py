@@ -130,3 +130,18 @@ def test_an_mrc_file_that_begins_like_another_is_read():
     data = mrc(image)
     assert data.startswith(b"II*\0")
     assert_identical(read(data)[0], image[0])
+
+
+@pytest.mark.parametrize("cella", [(1e38, 1e38, 1e38), (float("nan"), float("inf"), -8.0),
+                                   (0.0, 0.0, 0.0)])
+def test_senseless_cells_are_no_hindrance(cella, tmp_path):
+    image = ramp((3, 4, 6), "i2")
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(image, cella=cella, m=(1, 1, 1)))
+    original = path.read_bytes()
+    for command in (["compress", path], ["convert", path, tmp_path / "b.mrc"],
+                    ["decompress", "--force", tmp_path / "a.mrcz"]):
+        assert cli.main([command[0], "-q", *map(str, command[1:])]) == 0
+    assert path.read_bytes() == original
+    for name in ("a.mrcz", "b.mrc"):
+        assert_identical(mrcz.readMRC(tmp_path / name)[0], image)

@@ -114,3 +114,11 @@ def test_unknown_units_are_told_once_and_none_is_no_mistake(notices, monkeypatch
     assert [word for text in said for word in ("furlong", "1/nm", "None")
             if repr(word) in text] == ["furlong", "1/nm"]
     assert len(said) == 2
+
+
+@pytest.mark.parametrize("size,unit", [(1e30, "\\AA"), (1e20, "m"), ([1.0, -1e31], "nm"),
+                                       (1e300, "pm")])
+def test_a_cell_that_the_record_can_not_hold(size, unit):
+    """It would be stored as infinity."""
+    with pytest.raises(ValueError, match="pixelsize"):
+        written(IMAGE, pixelsize=size, pixelunits=unit)

@@ -13,6 +13,7 @@ from ..convert import describe_dm
 from ..header import IMAGE_STACK, VOLUME, Record
 from ..pixels import Pixels
 from ..reader import MRCReader
+from ..units import is_storable
 from .frames import Frames, three
 
 __all__ = ["frames_of_mrc", "header_options", "open_dm"]
@@ -35,7 +36,7 @@ def header_options(record: Record) -> dict[str, Any]:
     return {
         # Files of other programs have anything in these words.
         **{name: value if math.isfinite(value) else 0.0 for name, value in numbers.items()},
-        "pixelsize": [size if math.isfinite(size) else 0.0 for size in record.pixelsize],
+        "pixelsize": [size if is_storable(size) else 0.0 for size in record.pixelsize],
     }
 
 

@@ -7,7 +7,8 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+
+import numpy as np
 
 from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chunk_header
 from .errors import MRCFormatError, MRCTruncatedError
@@ -72,7 +73,9 @@ class FrameTable:
                                     expected=f"{record.nz} chunks of at least 16 bytes",
                                     found=f"{max(0, source.size - record.data_offset)} bytes")
         if lengths is not None:
-            self._edges = array("q", accumulate(lengths, initial=record.data_offset))
+            edges = np.zeros(len(lengths) + 1, np.int64)
+            np.cumsum(np.array(lengths, np.int64), out=edges[1:])
+            self._edges = array("q", (edges + record.data_offset).tobytes())
             return
         self._edges = array("q", bytes(8 * (record.nz + 1)))  # 0: not known yet
         index = {0: record.data_offset, **self._usable_index()}

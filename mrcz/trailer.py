@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib
 import logging
 import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,9 +28,10 @@ from typing import Any
 
 import numpy as np
 
-from .codec import BLOSC2_OVERHEAD, CHUNK_HEADER_BYTES
+from .codec import BLOSC2_OVERHEAD, CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES
 from .errors import MissingCodecError, MRCChecksumError, MRCError, MRCFormatError
 from .header import Record
+from .pixels import Pixels
 from .sources import Source
 
 __all__ = ["Trailer", "can_hash", "find_trailer", "has_trailer", "hash_of", "hasher",
@@ -101,8 +103,8 @@ class Trailer:
     def pack(self) -> bytes:
         """Return the trailer's bytes."""
         entries = np.empty(len(self.lengths), _ENTRY)
-        entries["offset"] = self.offsets
-        entries["length"] = self.lengths
+        entries["offset"] = np.array(self.offsets, np.uint64)
+        entries["length"] = np.array(self.lengths, np.uint64)
         entries["checksum"] = np.array(self.checksums, np.uint64)
         body = _HEAD.pack(MAGIC, VERSION, _ENTRY.itemsize, len(entries), self.head_checksum)
         body += entries.tobytes()
@@ -122,8 +124,9 @@ def make_trailer(start: int, lengths: Sequence[int], checksums: Sequence[int],
     head : bytes
         Everything before the first chunk.
     """
-    ends = start + np.cumsum(np.array(lengths, np.int64))
-    return Trailer((ends - lengths).tolist(), lengths, checksums, hash_of(head)).pack()
+    sizes = np.array(lengths, np.int64)
+    offsets = start + np.cumsum(sizes) - sizes
+    return Trailer(_packed("q", offsets), lengths, checksums, hash_of(head)).pack()
 
 
 def trailer_bytes(count: int) -> int:
@@ -168,8 +171,8 @@ def read_trailer(source: Source, record: Record, start: int) -> Trailer:
     if end != END_MAGIC or checksum != hash_of(body):
         raise MRCChecksumError("the trailer is damaged", path=path, offset=start)
     entries = np.frombuffer(body, _ENTRY, count, _HEAD.size)
-    trailer = Trailer(entries["offset"].tolist(), entries["length"].tolist(),
-                      entries["checksum"].tolist(), head_checksum)
+    trailer = Trailer(_packed("q", entries["offset"]), _packed("q", entries["length"]),
+                      _packed("Q", entries["checksum"]), head_checksum)
     _check_index(trailer, record, start)
     return trailer
 
@@ -195,14 +198,18 @@ def find_trailer(source: Source, record: Record) -> Trailer | None:
         return None
 
 
+def _packed(typecode: str, values: Pixels) -> array[int]:
+    """Return numbers of 8 bytes as a sequence that is soon made, whatever its length."""
+    numbers: array[int] = array(typecode)
+    numbers.frombytes(np.ascontiguousarray(values).tobytes())
+    return numbers
+
+
 def _check_index(trailer: Trailer, record: Record, end: int) -> None:
     """Check that the index describes chunks that lie one behind the other."""
-    position = record.data_offset
-    for offset, length in zip(trailer.offsets, trailer.lengths, strict=True):
-        if offset != position or length < CHUNK_HEADER_BYTES:
-            break
-        position += length
-    if position != end or len(trailer.offsets) != record.nz:
+    lengths = np.array(trailer.lengths, np.int64)
+    right = bool(np.all((lengths >= CHUNK_HEADER_BYTES) & (lengths <= MAX_CHUNK_BYTES)))
+    edges = record.data_offset + np.cumsum(lengths)
+    if not right or edges[-1] != end or not np.array_equal(edges - lengths, trailer.offsets):
         raise MRCFormatError("the trailer's index contradicts the header", path=record.path,
-                             offset=end, expected=f"{record.nz} chunks up to byte {end}",
-                             found=f"{len(trailer.offsets)} up to byte {position}")
+                             offset=end, expected=f"{record.nz} chunks up to byte {end}")

@@ -9,7 +9,8 @@ import errno
 import logging
 import operator
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -115,9 +116,13 @@ def _make(
     total = container.shape[0] if shape is None else shape[0]
     if idx < 0 and shape is not None:
         idx += total
-    if not 0 <= idx <= total - container.shape[0] or (idx and shape is None):
-        raise FrameIndexError(f"{path} does not exist: idx={idx} needs shape=(nz, ny, nx) with "
-                              f"room for {container.shape[0]} frames from there on")
+
+    def require_room(count: int) -> None:
+        if not 0 <= idx <= total - count or (idx and shape is None):
+            raise FrameIndexError(f"{path} does not exist: idx={idx} needs shape=(nz, ny, nx) with "
+                                  f"room for {count} frames from there on")
+
+    require_room(container.shape[0])
     sink = AtomicFile(path, fsync=options.fsync)
     writer = StackWriter(sink, mode, container.shape[1:], options, slices=container.slices,
                          ispg=container.ispg if shape is None else VOLUME, first=idx,
@@ -125,6 +130,7 @@ def _make(
     with writer:
         writer.append_container(container)
         if shape is not None:
+            require_room(writer.shape[0])  # of an iterable it is known only now
             sink.truncate(HEADER_BYTES + len(options.metadata)
                           + total * mode.row_bytes(shape[2]) * shape[1])
 
@@ -142,7 +148,7 @@ class _Update:
         return self.reader.record
 
     def write(self, idx: int) -> None:
-        record, count = self.record, self.container.shape[0]
+        record = self.record
         first = idx + record.nz if idx < 0 else idx
         if not 0 <= first <= record.nz:
             raise FrameIndexError(f"{record.path} has {record.nz} frames: idx={idx} is neither "
@@ -161,7 +167,7 @@ class _Update:
         elif first == record.nz:
             self._append_chunks()
         else:
-            self._replace_chunks(first, count)
+            self._replace_chunks(first)
 
     def _encoder(self, sink: Any, offset: int, codec: CodecOptions | None) -> FrameEncoder:
         record, mode = self.record, self.record.mode
@@ -233,8 +239,7 @@ class _Update:
             self._encode(encoder)
             checksums = None
             if trailer is not None:
-                lengths = [*trailer.lengths, *encoder.lengths]
-                checksums = (lengths, [*trailer.checksums, *encoder.checksums])
+                checksums = _spliced(trailer, record.nz, record.nz, encoder)
             starts = {frame: offset - record.data_offset for frame, offset in
                       record.index.items()}
             starts |= enumerate(accumulate(encoder.lengths, initial=start - record.data_offset),
@@ -256,23 +261,22 @@ class _Update:
             0,  # the header changes anyway
         )
 
-    def _replace_chunks(self, first: int, count: int) -> None:
+    def _replace_chunks(self, first: int) -> None:
         record, table, source = self.record, self.reader.table, self.reader.source
         assert isinstance(source, FileSource)
-        last = min(first + count, record.nz)
-        start, stop = table.span(first, last - first)
+        start, _ = table.span(first, 0)
         sink = AtomicFile(record.path, fsync=self.options.fsync)
         try:
             sink.copy_from(source.descriptor, 0, start, 0)
             encoder = self._encoder(sink, start, self._codec())
             self._encode(encoder)
+            last = min(first + len(encoder.lengths), record.nz)
+            stop, _ = table.span(last, 0)
             sink.copy_from(source.descriptor, stop, table.end, encoder.end)
             end = encoder.end + table.end - stop
             checksums, trailer = None, self._trailer()
             if trailer is not None:
-                lengths = [*trailer.lengths[:first], *encoder.lengths, *trailer.lengths[last:]]
-                checksums = (lengths, [*trailer.checksums[:first], *encoder.checksums,
-                                       *trailer.checksums[last:]])
+                checksums = _spliced(trailer, first, last, encoder)
             edges = [table.span(frame, 0)[0] - record.data_offset for frame in range(record.nz)]
             fresh = accumulate(encoder.lengths, initial=edges[first])
             shift = encoder.end - stop
@@ -290,7 +294,7 @@ class _Update:
         sink: Any,
         nz: int,
         statistics: Statistics | None,
-        checksums: tuple[list[int], list[int]] | None = None,
+        checksums: tuple[Sequence[int], Sequence[int]] | None = None,
         **changes: Any,
     ) -> None:
         """Write the trailer, if there was one, and the header."""
@@ -324,3 +328,13 @@ class _Update:
             sink.write_at(end, trailer)
             sink.truncate(end + len(trailer))
         sink.write_at(0, head)
+
+
+def _spliced(
+    trailer: Trailer, first: int, last: int, encoder: FrameEncoder
+) -> tuple[Sequence[int], Sequence[int]]:
+    """Return lengths and checksums with those of new frames in place of some."""
+    lengths, checksums = array("q", trailer.lengths), array("Q", trailer.checksums)
+    lengths[first:last] = array("q", encoder.lengths)
+    checksums[first:last] = array("Q", encoder.checksums)
+    return lengths, checksums

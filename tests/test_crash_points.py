@@ -318,6 +318,28 @@ def test_a_disk_that_fails_once_leaves_old_or_new(
             pytest.fail("it never came to an end")
 
 
+@pytest.mark.parametrize("options", [RAW, CHECKED, {"compressor": "lz4"}])
+@pytest.mark.parametrize("first", [0, 2, 5, 6])
+def test_frames_as_they_come_replace_as_many(
+    tmp_path: Path, options: dict[str, Any], first: int
+) -> None:
+    """An iterable tells its length at its end only."""
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(OLD, path, **options)
+    mrcz.writeMRC(iter(NEW), path, idx=first)
+    assert np.array_equal(mrcz.readMRC(path)[0], overwritten(first))
+    assert mrcz.verify(path) == []
+
+
+def test_frames_as_they_come_must_find_room(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrc"
+    with pytest.raises(mrcz.FrameIndexError, match="room for 3 frames"):
+        mrcz.writeMRC(iter(NEW), path, idx=4, shape=(6, 40, 50))
+    assert list(tmp_path.iterdir()) == []
+    mrcz.writeMRC(iter(NEW), path, idx=3, shape=(6, 40, 50))
+    assert np.array_equal(mrcz.readMRC(path)[0][3:], NEW)
+
+
 def test_frames_of_a_file_written_over_itself(tmp_path: Path) -> None:
     """Read while they are written over, they are the old ones until all is done."""
     path = tmp_path / "a.mrc"

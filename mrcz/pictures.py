@@ -29,6 +29,8 @@ RING_RESOLUTIONS = (1, 1.5, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200
 DPI = 100
 TITLE_INCHES = 0.32
 SMALLEST_WIDTH, USUAL_WIDTH = 480, 640
+SMALLEST_TYPE, USUAL_TYPE = 8.0, 9.5
+"""Points, of the title."""
 
 
 def bin_to_fit(image: Pixels, side: int) -> tuple[Pixels, int]:
@@ -177,7 +179,7 @@ def tile(images: Sequence[Pixels], *, gap: int = 2) -> tuple[Pixels, list[tuple[
         Pixels between them; NaN.
     """
     ny, nx = images[0].shape
-    columns = max(1, min(len(images), round(math.sqrt(len(images) * ny / nx))))
+    columns = _columns(len(images), math.sqrt(len(images) * ny / nx))
     rows = math.ceil(len(images) / columns)
     whole = np.full((rows * (ny + gap) - gap, columns * (nx + gap) - gap), np.nan, np.float32)
     corners = []
@@ -187,6 +189,13 @@ def tile(images: Sequence[Pixels], *, gap: int = 2) -> tuple[Pixels, list[tuple[
         whole[top : top + ny, left : left + nx] = image
         corners.append((top, left))
     return whole, corners
+
+
+def _columns(count: int, ideal: float) -> int:
+    """Return how many columns make a table about `ideal` columns wide that has few gaps."""
+    candidates = range(max(1, math.floor(ideal)), max(1, math.ceil(ideal)) + 2)
+    return min((columns for columns in candidates if columns <= max(1, count)), default=count,
+               key=lambda columns: (-count % columns, abs(columns - ideal)))
 
 
 class Drawing:
@@ -227,8 +236,10 @@ class Drawing:
             (margin / DPI / width, 0, nx * self.zoom / DPI / width, height / total),
             xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5), zorder=1)  # fmt: skip
         self.axes.set_axis_off()
-        figure.text(6 / DPI / width, 1 - TITLE_INCHES / total / 2, title, va="center",
-                    fontsize=_fitting(title, width), family="DejaVu Sans")
+        lines = _wrapped(title, width)
+        figure.text(6 / DPI / width, 1 - TITLE_INCHES / total / 2, "\n".join(lines), va="center",
+                    fontsize=min(USUAL_TYPE / len(lines) ** 0.25,
+                                 _fitting(max(lines, key=len), width)), family="DejaVu Sans")
         self.figure = figure
         self.shape = image.shape
 
@@ -244,7 +255,7 @@ class Drawing:
         if not (pixel > 0 and math.isfinite(pixel)):
             return
         length = nice_length(nx * pixel / 4)
-        left, bottom = 0.03 * nx, 0.035 * ny
+        left, bottom = 0.03 * nx - 0.5, 0.035 * ny - 0.5  # where pixel 0 begins
         self.axes.plot([left, left + length / pixel], [bottom, bottom], color="white",
                        linewidth=4, solid_capstyle="butt", path_effects=_outlined(6))
         self.add_text(left, bottom + 0.02 * ny, length_text(length))
@@ -279,7 +290,17 @@ class Drawing:
 
 def _fitting(title: str, width: float) -> float:
     """Return the size of type at which a title fits: a letter is about 0.6 of it wide."""
-    return min(9.5, 72 * (width - 0.15) / (0.6 * max(1, len(title))))
+    return min(USUAL_TYPE, 72 * (width - 0.15) / (0.6 * max(1, len(title))))
+
+
+def _wrapped(title: str, width: float) -> list[str]:
+    """Return a title as one line, or as two at one of its gaps where it would be too small."""
+    parts = title.split("   ")
+    if _fitting(title, width) >= SMALLEST_TYPE or len(parts) < 2:
+        return [title]
+    halves = [["   ".join(parts[:place]), "   ".join(parts[place:])]
+              for place in range(1, len(parts))]
+    return min(halves, key=lambda lines: max(map(len, lines)))
 
 
 def _outlined(width: float) -> list[Any]:

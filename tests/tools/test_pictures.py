@@ -254,10 +254,25 @@ def test_bench_draws_a_point_a_trial():
     assert os.path.getsize("b.png") > 5000
 
 
-def test_titles_fit():
-    drawing = Drawing(np.zeros((8, 8)), "a very long name " * 12)
+@pytest.mark.parametrize("title", [
+    "a very long name " * 12, "   ".join(["a name", "30 frames"] * 9),
+    "   ".join(["movie.mrcz", "average of 30 frames", "Nyquist"] * 2),
+])
+def test_titles_fit(title):
+    drawing = Drawing(np.zeros((8, 8)), title)
     text = drawing.figure.texts[0]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(drawing.figure)
-    assert text.get_window_extent(canvas.get_renderer()).width < drawing.figure.bbox.width
+    box = text.get_window_extent(FigureCanvasAgg(drawing.figure).get_renderer())
+    assert box.width < drawing.figure.bbox.width
+    assert box.height < 32
+    assert text.get_text().split() == title.split()
+
+
+@pytest.mark.parametrize(("count", "shape", "columns"), [
+    (25, (60, 90), 5), (25, (64, 64), 5), (6, (40, 40), 2), (1, (5, 5), 1), (7, (4, 400), 1),
+    (20, (20, 20), 4), (2, (400, 4), 2),
+])
+def test_montages_have_few_gaps(count, shape, columns):
+    _, corners = tile([np.zeros(shape, "float32")] * count)
+    assert len({column for _, column in corners}) == columns

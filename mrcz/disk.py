@@ -122,6 +122,7 @@ class _ChangingFile(_DescriptorSink):
 
     def __init__(self, name: str, fd: int, kept: int, *, fsync: bool) -> None:
         super().__init__(name, fd)
+        self._pid = os.getpid()
         self._kept = kept
         self._fsync = fsync
         self._size: int | None = os.fstat(fd).st_size  # to go back to; None: there is no way back
@@ -243,9 +244,9 @@ class _ChangingFile(_DescriptorSink):
             self.sync()
 
     def abort(self) -> None:
-        """Forget what was not published, and close."""
+        """Forget what was not published, and close; in a fork, leave the parent's file alone."""
         self._forget()
-        if self.fd >= 0 and self._size is not None:
+        if self.fd >= 0 and self._size is not None and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 os.ftruncate(self.fd, self._size)
         self.close()
@@ -286,10 +287,13 @@ class AtomicFile(_ChangingFile):
             self._change()
             return
         self._sync_if_asked()
+        size = os.fstat(self.fd).st_size
+        self._size = None  # it must never be cut once it may have its name
         self._rename()
+        self._size = self._kept = size
         if self._fsync:
-            fsync_folder(os.path.dirname(self._target) or ".")
-        self._size = self._kept = os.fstat(self.fd).st_size
+            with naming(self.name):
+                fsync_folder(os.path.dirname(self._target) or ".")
 
     def commit(self) -> None:
         """Publish and close."""
@@ -310,7 +314,7 @@ class AtomicFile(_ChangingFile):
         """Remove what was not published; the old file, or what was published, stays."""
         super().abort()
         temporary, self._temporary = self._temporary, ""
-        if temporary:
+        if temporary and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
 

@@ -374,6 +374,44 @@ def test_fsync_before_the_name_and_after(tmp_path: Path, monkeypatch: pytest.Mon
     assert calls == ["replace"]
 
 
+@needs_posix
+@pytest.mark.parametrize("error", [OSError(errno.EINVAL, "Invalid argument"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["replace", "fsync"])
+def test_what_fails_after_the_renaming_leaves_the_new_file_whole(
+    path: Path, error: BaseException, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems refuse to sync folders; Ctrl-C comes at any time."""
+    real = getattr(os, where)
+
+    def done_and_failed(*arguments: Any) -> None:
+        real(*arguments)
+        if where == "replace" or stat.S_ISDIR(os.fstat(arguments[0]).st_mode):
+            raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(os, where, done_and_failed)
+        mrcz.writeMRC(IMAGE, path, compressor="zstd", fsync=True)
+    assert np.array_equal(mrcz.readMRC(path)[0], IMAGE)
+    assert only(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_that_leaves_does_not_undo_its_parents_work(path: Path) -> None:
+    with mrcz.create(path, (None, 64, 80), "int16", compressor="zstd") as writer:
+        writer.append(IMAGE)
+        child = os.fork()
+        if child == 0:
+            try:
+                writer.__exit__(SystemExit, SystemExit(), None)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        writer.append(IMAGE)
+    assert len(mrcz.readMRC(path)[0]) == 12
+    assert only(path)
+
+
 @pytest.mark.parametrize("name", ["x" * 250, "ä" * 100, "with space", "new\nline", "-rf", "a'b\"c",
                                   "..mrc", "$(id)", "\udc80undecodable"])
 def test_hostile_names(tmp_path: Path, name: str) -> None:

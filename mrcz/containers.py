@@ -74,13 +74,14 @@ class Container:
             return
         frame_bytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
         most = max(1, (nbytes or SLAB_BYTES) // frame_bytes)
+        are_held = isinstance(self.items, Sequence)  # by the user, who gave a list
         slab: list[Pixels] = []
         for number, item in enumerate(self.items):
             self._check(number, item)
             for frames in _frames_of(item, most):
                 slab.extend(frames)
                 del frames  # or this slab would live on while the next is computed
-                if len(slab) >= most and not _in_memory(item):
+                if len(slab) >= most and not (are_held and _in_memory(item)):
                     yield slab
                     slab.clear()
         if slab:

@@ -165,7 +165,21 @@ class FrameEncoder(ChunkPlacer):
             If the file can't be written.
         """
         self._frames, self._number = frames, self._first + len(self.lengths)
-        pieces = len(frames) * self._format.frame_bytes / PIECE_BYTES
+        before = (self.end, self.statistics, self._measured_apart)
+        count = len(self.lengths)
+        try:
+            self._write_all()
+        except BaseException:  # as if none had come: who catches it may go on
+            self.extent = max(self.extent, self.end,
+                              before[0] + len(frames) * self._format.frame_bytes)
+            self.end, self.statistics, self._measured_apart = before
+            del self.lengths[count:], self.checksums[count:]
+            raise
+        finally:
+            self._frames = ()
+
+    def _write_all(self) -> None:
+        pieces = len(self._frames) * self._format.frame_bytes / PIECE_BYTES
         threads = max(1, min(self._threads, round(pieces)))
         with ExitStack() as stack:
             options = self._format.options
@@ -176,7 +190,6 @@ class FrameEncoder(ChunkPlacer):
                 step = _piece_bytes(options, itemsize)
                 stack.enter_context(blosc_settings(options.block_bytes(itemsize)))
                 run_ordered(self._spans(step), self._compress, self._append, threads=threads)
-        self._frames = ()
 
     def _spans(self, step: int) -> Iterator[_Span]:
         nbytes, count = self._format.frame_bytes, len(self._frames)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import MRCFormatError, MRCTruncatedError
 from ..parallel import default_threads, run_ordered
+from ..recycling import empty
 from ..sources import FileSource
 from .array import DMArray
 from .types import Order
@@ -105,7 +106,7 @@ class Pixels:
         return self._read(offset, (last - first, *frame_shape))
 
     def _read(self, offset: int, stored_shape: tuple[int, ...]) -> Array:
-        stored = np.empty(stored_shape, self.stored_dtype)
+        stored = empty(stored_shape, self.stored_dtype)
         if stored.nbytes:
             turn_now = self.convert is None and self._has_turned_rows
             (_read_turned if turn_now else _read_straight)(stored, self.path, offset)

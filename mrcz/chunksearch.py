@@ -22,6 +22,7 @@ from .errors import MRCError
 from .header import Record
 from .parallel import blosc_settings
 from .pixels import Pixels
+from .progress import Advance, unseen
 from .sources import Source
 
 __all__ = ["ChunkSearch", "length_of"]
@@ -73,6 +74,8 @@ class ChunkSearch:
         Its record.
     scratch : (frame_bytes,) uint8 array
         To decompress into.
+    advance : callable
+        Told the bytes of the file that were looked at.
 
     Attributes
     ----------
@@ -80,7 +83,10 @@ class ChunkSearch:
         Where the bound was reached, if it was.
     """
 
-    def __init__(self, source: Source, record: Record, scratch: Pixels) -> None:
+    def __init__(
+        self, source: Source, record: Record, scratch: Pixels, advance: Advance = unseen
+    ) -> None:
+        self._advance = advance
         self._source = source
         self._record = record
         self._scratch = scratch
@@ -99,12 +105,14 @@ class ChunkSearch:
             if length:
                 runs[-1].append((position, length))
                 position += length
+                self._advance(length)
                 continue
             if self._left < 0:
                 self.gave_up_at = position
                 break
             before = position
             position = next((place for place in candidates if place > before), self._size)
+            self._advance(position - before)
             if runs[-1] or len(runs) == 1:
                 runs.append([])
         return runs

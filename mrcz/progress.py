@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import MissingCodecError
 
-__all__ = ["Advance", "make_bar", "scaled", "shown", "title_of"]
+__all__ = ["Advance", "make_bar", "scaled", "shown", "title_of", "unseen"]
 
 Advance = Callable[[float], object]
 """Told how many more bytes of pixels are done."""
@@ -62,6 +62,10 @@ def make_bar(total: int | None, title: str, **options: Any) -> Any:
     except ImportError as error:
         raise MissingCodecError("progress needs the package 'tqdm': pip install tqdm") from error
     return tqdm(total=total, desc=title, unit="B", unit_scale=True, **options)
+
+
+def unseen(nbytes: float) -> None:
+    """Tell nobody, where nobody watches."""
 
 
 def scaled(advance: Advance, whole: int, parts: int) -> Advance:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -18,10 +20,11 @@ from .header import HEADER_BYTES, Record, amend
 from .headerindex import make_index
 from .parallel import blosc_settings
 from .pixels import Pixels
+from .progress import Advance, shown, title_of, unseen
 from .reader import MRCReader
 from .trailer import can_hash, hash_of, make_trailer
 
-__all__ = ["RepairReport", "repair"]
+__all__ = ["RepairReport", "repair", "salvage_file"]
 
 _COPY_BYTES = 1 << 22
 _LEAST_LEFT = 1000
@@ -45,7 +48,9 @@ class RepairReport:
     notes: list[str] = field(default_factory=list)
 
 
-def repair(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> RepairReport:
+def repair(
+    path: str | os.PathLike[str], output: str | os.PathLike[str], *, progress: bool = False
+) -> RepairReport:
     """Write what is intact in a damaged or cut file to a new one.
 
     Intact chunks are copied as they are; lost frames become zeros. Where the way from
@@ -57,6 +62,8 @@ def repair(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> Repa
         The damaged file; it is only read.
     output : str or os.PathLike
         The new one.
+    progress : bool
+        Show a bar of what is looked at and written, in a terminal or a notebook.
 
     Returns
     -------
@@ -70,12 +77,32 @@ def repair(path: str | os.PathLike[str], output: str | os.PathLike[str]) -> Repa
     ValueError
         If `output` is the damaged file.
     """
+    return salvage_file(path, output, lambda total: shown(progress, total, title_of(path)))
+
+
+def salvage_file(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    watched: Callable[[int], AbstractContextManager[Advance | None]],
+) -> RepairReport:
+    """Save what is intact as `repair` does, while somebody watches.
+
+    Parameters
+    ----------
+    path, output
+        As of `repair`.
+    watched : callable
+        Takes the bytes that will be looked at and written, about; returns a context
+        manager of what is told those that are done.
+    """
     path, output = os.fspath(path), os.fspath(output)
     if os.path.exists(output) and os.path.samefile(path, output):
         raise ValueError("repair writes a new file: output must not be the damaged one")
     with MRCReader(path) as reader:
-        salvage = _RawSalvage if reader.record.compressor is None else _ChunkSalvage
-        return salvage(reader).write(output)
+        is_raw = reader.record.compressor is None
+        salvage, passes = (_RawSalvage, 1) if is_raw else (_ChunkSalvage, 2)
+        with watched(passes * reader.source.size) as advance:
+            return salvage(reader, advance or unseen).write(output)
 
 
 def _share_out(missing: int, gaps: list[float], complete: bool) -> list[int]:
@@ -125,8 +152,9 @@ def _allocated(record: Record) -> Pixels:
 class _RawSalvage:
     """An uncompressed file: what is there, and zeros for the rest."""
 
-    def __init__(self, reader: MRCReader) -> None:
+    def __init__(self, reader: MRCReader, advance: Advance) -> None:
         self._reader = reader
+        self._advance = advance
 
     def write(self, output: str) -> RepairReport:
         record, source = self._reader.record, self._reader.source
@@ -138,6 +166,7 @@ class _RawSalvage:
         try:
             for start in range(0, end, _COPY_BYTES):
                 sink.write_at(start, source.read(start, min(_COPY_BYTES, end - start)))
+                self._advance(min(_COPY_BYTES, end - start))
             sink.truncate(full)
             sink.commit()
         finally:
@@ -151,8 +180,9 @@ class _RawSalvage:
 class _ChunkSalvage:
     """A compressed file: its intact chunks, found by the index or by their headers."""
 
-    def __init__(self, reader: MRCReader) -> None:
+    def __init__(self, reader: MRCReader, advance: Advance) -> None:
         self._reader = reader
+        self._advance = advance
         self._record = reader.record
         self._source = reader.source
 
@@ -178,6 +208,7 @@ class _ChunkSalvage:
                 lengths.append(len(data))
                 checksums.append(hash_of(data) if can_hash() else 0)
                 position += len(data)
+                self._advance(len(data))
             packed = position - record.data_offset
             index = make_index(record.nz, packed, dict(enumerate(accumulate(lengths), 1)))
             fields = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed, **index)
@@ -203,6 +234,7 @@ class _ChunkSalvage:
             if not self._source.holds(offset + length):
                 continue
             chunk = self._source.read(offset, length)
+            self._advance(length)
             # A header whose sizes are damaged fits no chunk, however sound that is.
             if hash_of(chunk) == checksum and length_of(chunk, self._record, offset,
                                                            self._source.size) == length:
@@ -211,7 +243,7 @@ class _ChunkSalvage:
 
     def _by_search(self, report: RepairReport) -> dict[int, tuple[int, int]]:
         """Return offset and length of the intact chunks, by walking and searching."""
-        search = ChunkSearch(self._source, self._record, self._scratch)
+        search = ChunkSearch(self._source, self._record, self._scratch, self._advance)
         runs = search.runs()
         if search.gave_up_at is not None:
             report.notes.append(f"so much looks like a frame and is none that the search ended at "

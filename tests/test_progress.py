@@ -160,3 +160,20 @@ def test_the_bar_of_commands_is_silent_without_a_terminal(tmp_path, bars, capsys
         of_command(bars, "verify", flag, tmp_path / "a.mrc")
         assert bars[0].disable
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("options", [{}, {"compressor": "zstd"},
+                                     {"compressor": "zstd", "checksum": True}])
+def test_repairing(tmp_path, bars, options):
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", **options)
+    data = bytearray((tmp_path / "a.mrcz").read_bytes())
+    size = len(data)
+    if options:
+        data[size // 2 : size // 2 + 64] = bytes(64)
+        (tmp_path / "a.mrcz").write_bytes(data)
+    steps, total = of_command(bars, "repair", tmp_path / "a.mrcz", tmp_path / "b.mrcz")
+    assert total == size * (2 if options else 1)
+    assert 0.8 * total < sum(steps) < 1.2 * total
+    bars.clear()
+    mrcz.repair(tmp_path / "a.mrcz", tmp_path / "c.mrcz", progress=True)
+    assert bars[0].n == sum(steps)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 from ..copies.copying import require_absent
-from ..salvage import repair
-from .console import UsageError, print_json, say
+from ..progress import Advance
+from ..salvage import salvage_file
+from .console import UsageError, print_json, progress_bar, say
 from .files import is_same_file
 
 __all__ = ["add_parser", "run"]
@@ -43,7 +46,13 @@ def run(args: argparse.Namespace) -> int:
     if is_same_file(args.file, args.output):
         raise UsageError("OUTPUT must be another file than the damaged one")
     require_absent(args.output, args.force)
-    report = repair(args.file, args.output)
+
+    @contextmanager
+    def watched(total: int) -> Iterator[Advance]:
+        with progress_bar(total, quiet=args.quiet, title=args.command) as bar:
+            yield bar.update
+
+    report = salvage_file(args.file, args.output, watched)
     if args.json:
         print_json(asdict(report))
     elif not args.quiet:

@@ -12,6 +12,7 @@ from ..copies.compressing import CompressOptions, compress_file, is_compressed
 from ..filenames import compressed_name
 from ..options import parse_write_options
 from ..parallel import threads_of
+from ..progress import unseen
 from ..reader import MRCReader
 
 __all__ = ["FileResult", "compress_many", "compress_one"]
@@ -164,14 +165,10 @@ def compress_one(
             if is_compressed(reader):
                 size = reader.source.size
                 return FileResult(path, path, size, size, skipped="is compressed already")
-        done = compress_file(path, output, options, threads=threads, advance=_unseen)
+        done = compress_file(path, output, options, threads=threads, advance=unseen)
     except Exception as error:
         return FileResult(path, output, error=error)
     return FileResult(path, output, done.before, done.after, done.seconds, done.skipped)
-
-
-def _unseen(nbytes: float) -> None:
-    """Tell nobody, where nobody watches."""
 
 
 def _on_cluster(work: Any, pairs: Sequence[tuple[str, str]], client: Any) -> Iterator[FileResult]:

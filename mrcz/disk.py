@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import tempfile
 import threading
@@ -16,9 +17,11 @@ from .journal import MAGIC as JOURNAL_MAGIC
 from .journal import Journal, contents, find_journal
 from .replacing import fsync_folder, keep_access, replace_file, writable_status
 from .sinks import Sink, naming
-from .sources import FileSource
+from .sources import FileSource, anchored
 
 __all__ = ["AtomicFile", "InPlaceFile", "complete_change"]
+
+logger = logging.getLogger("mrcz")
 
 _HAS_PWRITE = hasattr(os, "pwrite")
 _COPY_BYTES = 4 << 20
@@ -243,6 +246,11 @@ class _ChangingFile(_DescriptorSink):
         if self._fsync:
             self.sync()
 
+    def __del__(self) -> None:
+        if getattr(self, "fd", -1) >= 0:
+            logger.warning("%s was never closed: what was not published is removed", self.name)
+            self.abort()
+
     def abort(self) -> None:
         """Forget what was not published, and close; in a fork, leave the parent's file alone."""
         self._forget()
@@ -269,7 +277,7 @@ class AtomicFile(_ChangingFile):
     """
 
     def __init__(self, path: str, *, fsync: bool = False) -> None:
-        target = os.path.realpath(path) if os.path.islink(path) else path
+        target = os.path.realpath(path) if os.path.islink(path) else anchored(path)
         folder = os.path.dirname(target)
         self._target = target
         # Short, whatever the length of the final name.

@@ -12,8 +12,9 @@ if TYPE_CHECKING:  # imported when first used: it costs a tenth of importing mrc
     from concurrent.futures import Future, ThreadPoolExecutor
 
 from .arguments import integer
+from .sources import anchored, is_url
 
-__all__ = ["set_workers", "submit"]
+__all__ = ["log_failure", "set_workers", "submit", "submit_on_file"]
 
 logger = logging.getLogger("mrcz")
 
@@ -49,6 +50,34 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future
         if _executor is None:
             _executor = ThreadPoolExecutor(_workers, thread_name_prefix="mrcz-async")
         return _executor.submit(function, *args, **kwargs)
+
+
+def submit_on_file(
+    function: Callable[..., Any], position: int, name: str, args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Future[Any]:  # fmt: skip
+    """Run a function on a file as `submit` does.
+
+    A relative path means the folder of now, wherever the process may be when it is done.
+
+    Parameters
+    ----------
+    function, args, kwargs
+        What to call.
+    position, name
+        Which argument is the file, if it is given by position, and by name.
+    """
+    if len(args) > position:
+        args = (*args[:position], _absolute(args[position]), *args[position + 1 :])
+    elif name in kwargs:
+        kwargs = {**kwargs, name: _absolute(kwargs[name])}
+    return submit(function, *args, **kwargs)
+
+
+def _absolute(file: Any) -> Any:
+    if isinstance(file, (str, bytes, os.PathLike)) and not is_url(file):
+        return anchored(os.fspath(file))
+    return file
 
 
 def set_workers(count: int) -> None:

@@ -103,7 +103,7 @@ def asyncReadDM4(filename: str | os.PathLike[str], *args: Any,  # noqa: N802
     >>> asyncReadDM4("none.dm4").exception()
     FileNotFoundError(2, 'No such file or directory')
     """
-    return futures.submit(readDM4, filename, *args, **kwargs)
+    return futures.submit_on_file(readDM4, 0, "filename", (filename, *args), kwargs)
 
 
 read_dm4 = readDM4

@@ -10,7 +10,7 @@ import numpy as np
 
 from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
 from .containers import contain
-from .futures import log_failure, set_workers, submit
+from .futures import log_failure, set_workers, submit_on_file
 from .header import HEADER_BYTES
 from .headerdict import HeaderDict
 from .headerio import defaultHeader, readBloscHeader, readMRCHeader, writeMRCHeader
@@ -333,7 +333,7 @@ def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  
     concurrent.futures.Future
         Its ``result()`` is that of `readMRC`.
     """
-    return submit(readMRC, *args, **kwargs)
+    return submit_on_file(readMRC, 0, "MRCfilename", args, kwargs)
 
 
 def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
@@ -347,7 +347,7 @@ def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
     concurrent.futures.Future
         Of None.
     """
-    future = submit(writeMRC, *args, **kwargs)
+    future = submit_on_file(writeMRC, 1, "MRCfilename", args, kwargs)
     name = kwargs.get("MRCfilename", args[1] if len(args) > 1 else "?")
     future.add_done_callback(log_failure(f"writing {name}"))
     return future

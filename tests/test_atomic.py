@@ -309,6 +309,19 @@ def test_symbolic_links_are_followed(tmp_path: Path, dangling: bool) -> None:
 
 
 @needs_posix
+def test_the_system_says_what_two_dots_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a link they are the parent of where it leads."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(Path("a") / "b")
+    monkeypatch.chdir(tmp_path)
+    mrcz.writeMRC(IMAGE, "link/../x.mrc")
+    mrcz.asyncWriteMRC(IMAGE, "link/../y.mrc").result(timeout=60)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["b", "x.mrc", "y.mrc"]
+
+
+@needs_posix
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o000])
 def test_permissions(tmp_path: Path, mask: int) -> None:
     old_mask = os.umask(mask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,3 +80,48 @@ def test_frames_of_an_iterable_are_not_gathered(tmp_path: Path) -> None:
         tracemalloc.stop()
     image = mrcz.readMRC(tmp_path / "a.mrcz", slices=0)[0]
     assert np.array_equal(image[:, 3, 4], np.arange(300))
+
+
+def test_relative_paths_mean_the_folder_of_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the process has gone to another one before the file is whole."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    with mrcz.create("a.mrcz", (None, 30, 400), "f4", compressor="zstd") as writer:
+        writer.append(GOOD)
+        monkeypatch.chdir(there)
+        writer.append(GOOD)
+    monkeypatch.chdir(here)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Iterator[np.ndarray]:
+        begun.set()
+        go_on.wait(60)
+        yield GOOD[0]
+
+    mrcz.asyncWriteMRC(slow(), "b.mrc")
+    jobs = [mrcz.asyncWriteMRC(GOOD, Path("c.mrc")), mrcz.asyncWriteMRC(GOOD, MRCfilename="d.mrc"),
+            mrcz.asyncReadMRC("a.mrcz"), mrcz.asyncReadMRC(MRCfilename="a.mrcz"),
+            mrcz.asyncReadDM4("none.dm4")]
+    assert begun.wait(60)
+    monkeypatch.chdir(there)
+    go_on.set()
+    for job in jobs[:4]:
+        job.result(timeout=60)
+    assert str(here) in str(jobs[4].exception(timeout=60))
+    assert sorted(path.name for path in here.iterdir()) == ["a.mrcz", "b.mrc", "c.mrc", "d.mrc"]
+    assert list(there.iterdir()) == []
+
+
+def test_a_writer_that_is_forgotten_leaves_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer = mrcz.create(tmp_path / "a.mrcz", (None, 30, 400), "f4", compressor="zstd")
+    writer.append(GOOD)
+    del writer
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+    assert "a.mrcz was never closed" in caplog.text

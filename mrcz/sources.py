@@ -15,7 +15,7 @@ from typing import IO
 
 from .errors import MRCFormatError, MRCTruncatedError
 
-__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "is_url"]
+__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "anchored", "is_url"]
 
 _HAS_PREAD = hasattr(os, "preadv")
 _SPOOL_BYTES = 64 << 20
@@ -280,6 +280,16 @@ class StreamSource(Source):
 def is_url(path: object) -> bool:
     """Return whether a path is the URL of a file that fsspec opens."""
     return isinstance(path, str) and "://" in path
+
+
+def anchored(path: Any) -> Any:
+    """Return a path that means the same file when the process has gone to another folder.
+
+    It is not normalized: what ``..`` behind a link means, only the system knows.
+    """
+    if not path or os.path.isabs(path):
+        return path
+    return os.path.join(os.fsencode(os.getcwd()) if isinstance(path, bytes) else os.getcwd(), path)
 
 
 def _is_damage(error: Exception) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -221,3 +224,23 @@ def test_a_filter_of_its_own_does_not_change_the_codec(tmp_path):
     with pytest.raises(ValueError, match="zstd"):
         mrcz.writeMRC(IMAGE, tmp_path / "a.mrcz", compressor="lz4", shuffle="auto",
                       idx=len(IMAGE))
+
+
+@pytest.mark.parametrize("lack", ["missing", "refused"])
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_overwriting_without_copies_in_the_kernel(lack, compressor, monkeypatch, tmp_path):
+    """As on macOS and Windows, and on file systems that don't know copy_file_range."""
+    def refused(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if lack == "missing":
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    else:
+        monkeypatch.setattr(os, "copy_file_range", refused, raising=False)
+    path, image = tmp_path / "a.mrc", IMAGE.copy()
+    mrcz.writeMRC(image, path, compressor=compressor)
+    for first, count in ((1, 1), (0, 2), (len(image) - 1, 1), (0, len(image))):
+        image[first : first + count] += 1
+        mrcz.writeMRC(image[first : first + count], path, idx=first)
+        assert_identical(mrcz.readMRC(path)[0], image)
+        assert not mrcz.verify(path)

@@ -11,7 +11,7 @@ import os
 import stat
 import threading
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from .errors import MRCFormatError, MRCTruncatedError
 

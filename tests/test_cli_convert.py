@@ -284,3 +284,15 @@ def test_what_nobody_reads_is_told_as_such(folder, capsys, monkeypatch):
     assert "no reader knows this file" in capsys.readouterr().err
     assert main(["convert", "cut.mrc", "a.mrc"]) == 1
     assert "shorter than an MRC header" in capsys.readouterr().err
+
+
+def test_errors_name_the_file_and_the_option(folder, capsys):
+    np.save("wide.npy", np.zeros((3, 4), "int64"))
+    np.save("floats.npy", np.zeros((3, 4), "float32"))
+    Path("out").mkdir()
+    assert main(["convert", "wide.npy", "floats.npy", "out", "--jobs", "2"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mrcz convert: wide.npy: ") and "--dtype" in line
+    assert main(["convert", "movie.mrcz", "floats.npy", "out", "--force", "--keep-bits", "9"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mrcz convert: movie.mrcz: ")

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..progress import make_bar
 
-__all__ = ["UsageError", "complain", "plain", "print_json", "print_table", "progress_bar",
-           "say", "seven_digits", "size_text"]  # fmt: skip
+__all__ = ["UsageError", "complain", "describe", "plain", "print_json", "print_table",
+           "progress_bar", "say", "seven_digits", "size_text"]  # fmt: skip
 
 
 class UsageError(Exception):

@@ -271,8 +271,11 @@ def _write_mrc(
     threads: int,
     **options: Any,
 ) -> None:
-    name = "the file" if frames.record is None else frames.record.path
-    mode, _ = writable_mode(_wanted_dtype(frames, plan, args), what=name)
+    try:
+        mode, _ = writable_mode(_wanted_dtype(frames, plan, args))
+    except TypeError as error:
+        raise TypeError(f"MRC can't hold {plan.dtype}: --dtype int32, float32 ... converts it"
+                        ) from error
     parsed = parse_write_options(n_threads=threads, **options)
     slices, ispg = _arrangement(frames, plan)
     writer = StackWriter(open_sink(path), mode, (plan.shape[1], plan.shape[2]), parsed,

@@ -16,7 +16,7 @@ from ..errors import MRCError
 from ..filenames import MRC_SUFFIXES, split_suffix
 from ..parallel import threads_of
 from ..sources import is_url
-from .console import complain, progress_bar
+from .console import complain, describe, progress_bar
 
 __all__ = ["InputFile", "Job", "add_file_arguments", "add_job_arguments", "find_files",
            "for_each_file", "is_same_file", "output_paths", "positive_int", "size_of"]  # fmt: skip
@@ -231,19 +231,27 @@ def for_each_file(
     with progress_bar(sum(sizes), quiet=args.quiet, title=args.command) as bar:
         watch = Watch(bar)
         jobs = [Job(watch, threads, size) for size in sizes]
-        for outcome in _outcomes(work, items, jobs, args.jobs, watch.stop):
+        for item, outcome in _outcomes(work, items, jobs, args.jobs, watch.stop):
             try:
                 result = outcome()
             except FILE_ERRORS as error:
                 if args.debug:
                     raise
                 bar.clear()
-                complain(args.command, error)
+                complain(args.command, _naming(error, item))
                 failed += 1
             else:
                 bar.clear()
                 report(result)
     return failed
+
+
+def _naming(error: BaseException, item: Any) -> str:
+    """Return an error in one line that says which file it is about."""
+    path = item[0] if isinstance(item, tuple) else item
+    path = path.path if isinstance(path, InputFile) else str(path)
+    text = describe(error)
+    return text if os.path.basename(path) in text else f"{path}: {text}"
 
 
 def _outcomes(
@@ -252,8 +260,8 @@ def _outcomes(
     jobs: Sequence[Job],
     at_once: int,
     stop: threading.Event,
-) -> Iterator[Callable[[], Any]]:
-    """Yield a callable for each item that returns its result or raises its error."""
+) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Yield each item, with a callable that returns its result or raises its error."""
 
     def finished(item: Any, job: Job) -> Any:
         try:
@@ -263,14 +271,14 @@ def _outcomes(
 
     if at_once == 1 or len(items) < 2:
         for item, job in zip(items, jobs, strict=True):
-            yield partial(finished, item, job)
+            yield item, partial(finished, item, job)
         return
     with ThreadPoolExecutor(at_once, "mrcz-file") as pool:
-        futures: list[Future[Any]] = [pool.submit(finished, item, job)
-                                      for item, job in zip(items, jobs, strict=True)]
+        futures: dict[Future[Any], Any] = {pool.submit(finished, item, job): item
+                                           for item, job in zip(items, jobs, strict=True)}
         try:
             for future in as_completed(futures):
-                yield future.result
+                yield futures[future], future.result
         finally:  # an interrupt stops the others at their next slab
             stop.set()
             for future in futures:

@@ -14,7 +14,8 @@ from ..errors import MRCError, MRCFormatError
 from ..header import IMAGE_STACK, Record
 from ..pixels import Pixels
 
-__all__ = ["CHANNELS", "Frames", "damage_of", "frames_of_array", "one_channel", "three"]
+__all__ = ["CHANNELS", "Frames", "damage_of", "frames_of_array", "item_number", "one_channel",
+           "three"]  # fmt: skip
 
 CHANNELS = ("grey", "red", "green", "blue")
 """What can be made of a colour image."""
@@ -137,6 +138,21 @@ def frames_of_array(array: Pixels, path: str, options: dict[str, Any] | None = N
 
     return Frames(shape, array.dtype, read, options or {}, slices,
                   ispg=IMAGE_STACK if array.ndim == 2 else 1)
+
+
+def item_number(item: str | None, path: str) -> int | None:
+    """Return which image is meant where a file numbers them.
+
+    Raises
+    ------
+    ValueError
+        If it is no number.
+    """
+    if item is None:
+        return None
+    if not item.lstrip("-").isdecimal():
+        raise ValueError(f"{path}: its images have numbers, and {item!r} is none")
+    return int(item)
 
 
 def three(shape: tuple[int, ...]) -> tuple[int, int, int]:

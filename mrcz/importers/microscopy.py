@@ -14,7 +14,7 @@ from ..header import IMAGE_STACK, VOLUME, Record
 from ..pixels import Pixels
 from ..reader import MRCReader
 from ..units import is_storable
-from .frames import Frames, three
+from .frames import Frames, item_number, three
 
 __all__ = ["frames_of_mrc", "header_options", "open_dm"]
 
@@ -43,7 +43,7 @@ def header_options(record: Record) -> dict[str, Any]:
 @contextmanager
 def open_dm(path: str, item: str | None) -> Iterator[Frames]:
     """Open an image of a DM file, the main one or the one of that number."""
-    image, options = describe_dm(path, None if item is None else int(item))
+    image, options = describe_dm(path, item_number(item, path))
     shape = three(image.shape)
 
     def read(frames: range) -> Pixels:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,12 +17,14 @@ from ..errors import MissingCodecError, MRCError, MRCFormatError
 from ..header import IMAGE_STACK
 from ..pixels import Pixels
 from ..units import angstrom_per
-from .frames import Frames, damage_of, three
+from .frames import Frames, damage_of, item_number, three
 
 __all__ = ["LARGEST_TIFF_PIXEL", "open_tiff"]
 
 LARGEST_TIFF_PIXEL = 1e6
 """Å; what is beyond comes from programs that write 72 dpi into everything."""
+
+OME_UNITS = ("m", "mm", "µm", "nm", "pm", "Å")
 
 
 def _require(package: str, path: str, kind: str) -> Any:
@@ -76,7 +79,7 @@ def open_tiff(path: str, item: str | None) -> Iterator[Frames]:
 
 
 def _frames_of_tiff(tiff: Any, all_series: list[Any], path: str, item: str | None) -> Frames:
-    number = 0 if item is None else int(item)
+    number = item_number(item, path) or 0
     if not 0 <= number < len(all_series):
         raise ValueError(f"{path} has {len(all_series)} image series, and none of number {number}")
     series = all_series[number]
@@ -132,7 +135,9 @@ def _tiff_options(tiff: Any, series: Any) -> dict[str, Any]:
         meta["eer"] = tiff.eer_metadata
     options: dict[str, Any] = {"meta": meta, "pixelsize": [0.0, 0.0, 0.0]}
     sizes = [_tiff_pixel(tiff, series.keyframe, name) for name in ("YResolution", "XResolution")]
-    if all(sizes):
+    if tiff.is_ome:
+        options["pixelsize"] = _ome_pixels(tiff.ome_metadata)
+    elif all(sizes):
         spacing = (tiff.imagej_metadata or {}).get("spacing")
         options["pixelsize"] = [_tiff_spacing(tiff, spacing) or sizes[0], *sizes]
     return options
@@ -157,6 +162,22 @@ def _tiff_pixel(tiff: Any, page: Any, name: str) -> float | None:
     pixels, units = value if isinstance(value, tuple) else (value, 1)
     size = unit * units / pixels if pixels else math.inf
     return size if 0 < size < LARGEST_TIFF_PIXEL else None
+
+
+def _ome_pixels(xml: str) -> list[float]:
+    """Return [z, y, x] in Å from the OME-XML of a file; 0 where it doesn't tell."""
+    first = re.search(r"<Pixels\b[^>]*>", xml)
+    facts = dict(re.findall(r'(\w+)="([^"]*)"', first[0])) if first else {}
+    sizes = []
+    for axis in "ZYX":
+        unit = facts.get(f"PhysicalSize{axis}Unit", "µm")
+        value = facts.get(f"PhysicalSize{axis}", "0")
+        try:
+            size = float(value) * angstrom_per(unit) if unit in OME_UNITS else 0.0
+        except ValueError:
+            size = 0.0
+        sizes.append(size if 0 < size < LARGEST_TIFF_PIXEL else 0.0)
+    return sizes
 
 
 def _tiff_spacing(tiff: Any, spacing: Any) -> float | None:

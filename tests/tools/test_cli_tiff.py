@@ -171,3 +171,27 @@ def test_without_tifffile_the_error_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tifffile", None)
     assert convert("a.tif", "a.mrc") == 1
     assert "mrcz[tiff]" in capsys.readouterr().err
+
+
+def test_pixel_sizes_of_ome():
+    sizes = {"PhysicalSizeX": 0.2, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 3e-4}
+    tifffile.imwrite("a.ome.tif", MOVIE, metadata={"axes": "ZYX", **sizes})
+    assert convert("a.ome.tif", "a.mrc") == 0
+    image, header = mrcz.readMRC("a.mrc")
+    np.testing.assert_array_equal(image, MOVIE)
+    assert header["pixelsize"] == pytest.approx([0, 3, 2], rel=1e-6)
+    tifffile.imwrite("b.ome.tif", MOVIE, metadata={"axes": "TYX", "PhysicalSizeX": 1.0,
+                                                   "PhysicalSizeXUnit": "pixel"})
+    assert convert("b.ome.tif", "b.mrc") == 0
+    assert not mrcz.readMRC("b.mrc")[1]["pixelsize"].any()
+
+
+def test_series_have_numbers(capsys):
+    with tifffile.TiffWriter("two.tif") as tiff:
+        tiff.write(MOVIE[0], metadata=None)
+        tiff.write(MOVIE[0, :8, :9].astype("uint16"), metadata=None)
+    assert convert("two.tif", "second.mrc", "--item", "1") == 0
+    np.testing.assert_array_equal(mrcz.readMRC("second.mrc")[0], MOVIE[0, :8, :9])
+    for item in ("2", "x", ""):
+        assert convert("two.tif", "none.mrc", "--item", item) == 1
+        assert "two.tif" in capsys.readouterr().err

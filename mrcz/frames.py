@@ -21,9 +21,6 @@ __all__ = ["FrameTable"]
 _unpack_sizes = struct.Struct("<3i").unpack_from
 """Takes nbytes, blocksize and cbytes, the end of a chunk's header."""
 
-_MAX_REQUESTS = 64
-"""Most bytes of a window over chunk headers, in the source's `request_bytes`."""
-
 
 class FrameTable:
     """Offsets of the stored frames, which lie one behind the other.
@@ -132,32 +129,33 @@ class FrameTable:
             self._reached[part] = frame
 
     def _walk(self, first: int, last: int) -> None:
-        """Walk from frame to frame; a few microseconds each, so all is inline."""
+        """Walk from frame to frame; less than a microsecond each, so all is inline."""
         edges, record, source = self._edges, self._record, self._source
-        nbytes = record.frame_bytes
+        nbytes, holds, read = record.frame_bytes, source.holds, source.read
         most = nbytes + MAX_OVERHEAD
-        position, window, window_start = edges[first], self._window, self._window_start
         size = source.known_size or 0  # of a stream nothing is known to be there
-        holds, request = source.holds, source.request_bytes
         average = (size - record.data_offset) // record.nz
+        is_near = 0 <= average < source.request_bytes  # is the next header
+        position, window, window_start = edges[first], self._window, self._window_start
+        room = len(window) - CHUNK_HEADER_BYTES
         for frame in range(first, last):
             start = position - window_start
-            if not 0 <= start <= len(window) - CHUNK_HEADER_BYTES:
-                if not holds(position + CHUNK_HEADER_BYTES):
+            if not 0 <= start <= room:
+                end = position + CHUNK_HEADER_BYTES
+                if end > size and not holds(end):
                     raise MRCTruncatedError(f"the file ends before frame {frame} of {record.nz}",
                                             path=record.path, offset=position)
-                step = CHUNK_HEADER_BYTES
-                if 0 <= average < request:  # the next headers are near
-                    step = max(request, min(average * (last - frame), request * _MAX_REQUESTS))
-                    step = min(step, size - position)
-                window = source.read(position, step)
-                window_start, start = position, 0
+                if is_near:
+                    ahead = min(average * (last - frame), source.window_bytes)
+                    end = min(position + max(ahead, source.request_bytes), size)
+                window = read(position, end - position)
+                window_start, start, room = position, 0, end - position - CHUNK_HEADER_BYTES
             found_bytes, _, cbytes = _unpack_sizes(window, start + 4)
             if found_bytes != nbytes or not CHUNK_HEADER_BYTES <= cbytes <= most:
                 # Names what is wrong; or it is of blosc2 and a little larger.
-                room = size - position if size else MAX_CHUNK_BYTES
-                cbytes = parse_chunk_header(window, start, nbytes=nbytes, room=room,
-                                            path=record.path, offset=position, frame=frame).cbytes
+                cbytes = parse_chunk_header(
+                    window, start, nbytes=nbytes, room=size - position if size else MAX_CHUNK_BYTES,
+                    path=record.path, offset=position, frame=frame).cbytes
             position += cbytes
             if position > size and not holds(position):
                 raise MRCTruncatedError(f"frame {frame} of {record.nz} is cut", path=record.path,

@@ -33,11 +33,14 @@ class Source:
         What changes when the bytes do, where that can be known.
     request_bytes : int
         Bytes that take as long to read as a read of its own takes to begin.
+    window_bytes : int
+        Most bytes that are read at a time only to find what lies far apart in them.
     """
 
     name: str
     identity: object = None
-    request_bytes: int = 1 << 12
+    request_bytes: int = 1 << 13
+    window_bytes: int = 1 << 16
 
     def read_into(self, offset: int, view: memoryview) -> None:
         """Fill `view` with the bytes from `offset` on.

@@ -93,6 +93,7 @@ class RemoteSource(Source):
     """
 
     request_bytes = 1 << 16
+    window_bytes = 1 << 22
 
     def __init__(self, url: str, files: Any, path: str) -> None:
         self.name = url

@@ -109,7 +109,7 @@ def test_some_rows(put_file, request):
     fetched = request.getfixturevalue("fetched")
     with mrcz.open("memory://a.mrcz") as stack:
         assert np.array_equal(stack[0, 900:960], movie[0, 900:960])
-    assert nbytes(fetched) < len(data) / 8
+    assert nbytes(fetched) < len(data) / 8 + (1 << 13)  # one block of eight
     assert len(fetched) <= 3
 
 

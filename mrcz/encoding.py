@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,17 +56,17 @@ class FrameFormat:
     byteorder: str = "<"
     options: CodecOptions | None = None
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[np.generic]:
         """Dtype of a stored pixel."""
         return np.dtype(self.byteorder + self.mode.disk)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of a row."""
         return self.mode.row_bytes(self.nx)
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """Bytes of a frame, uncompressed."""
         return self.row_bytes * self.ny

@@ -187,9 +187,12 @@ class StackWriter:
             What decides: `mrcz.auto.choose` without its first argument, the frames.
         """
         if self._encoder is None:
-            if self._format.options is not None:
-                self._format = replace(self._format, options=choose_codec(
-                    self._format, self._options.auto, may_store=not self._options.checksum))
+            asked = self._format.options
+            if asked is not None:
+                chosen = choose_codec(self._format, self._options.auto,
+                                      may_store=not self._options.checksum)
+                if chosen is not asked:
+                    self._format = replace(self._format, options=chosen)
             self._encoder = self._open_encoder()
         return self._format
 

@@ -71,12 +71,14 @@ def keep_access(fd: int, path: str, old: os.stat_result) -> None:
     """
     if not hasattr(os, "fchmod"):
         return
-    with contextlib.suppress(OSError):
-        new = os.fstat(fd)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+    new = os.fstat(fd)
+    is_ours = (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid)
+    if not is_ours:
+        with contextlib.suppress(OSError):
             os.fchown(fd, old.st_uid, old.st_gid)
-    with contextlib.suppress(OSError):
-        os.fchmod(fd, stat.S_IMODE(old.st_mode))
+    if not is_ours or new.st_mode != old.st_mode:
+        with contextlib.suppress(OSError):
+            os.fchmod(fd, stat.S_IMODE(old.st_mode))
     if not hasattr(os, "listxattr"):
         return
     with contextlib.suppress(OSError):

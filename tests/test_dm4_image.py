@@ -178,6 +178,17 @@ def test_a_map_larger_than_memory(tmp_path, monkeypatch):
     assert not image.flags.writeable
 
 
+def test_file_systems_that_map_nothing(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(19, "No such device")
+
+    data = sample("i2", (4, 5))
+    image = read(tmp_path, w.image_of(data)).im[1]
+    monkeypatch.setattr(dm_pixels.mmap, "mmap", refuse)
+    np.testing.assert_array_equal(image.imageData, data[::-1])
+    assert image.imageData is image.imageData
+
+
 def test_frames_that_are_not_there(tmp_path):
     image = read(tmp_path, w.image_of(sample("i2", (4, 5, 6)))).im[1]
     for first, last in ((-1, 1), (3, 3), (2, 5)):

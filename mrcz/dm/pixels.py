@@ -10,8 +10,8 @@ import math
 import mmap
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,9 @@ class Pixels:
 
     def get(self) -> Array:
         """Return the pixels: mapped into memory where they can be, else read."""
-        if self.convert is not None or self.nbytes == 0:
+        stored = None if self.convert is not None or self.nbytes == 0 else self._map()
+        if stored is None:
             return self.read()
-        stored = self._map()
         return _turned(stored) if self._has_turned_rows else stored
 
     def read(self) -> Array:
@@ -119,7 +119,8 @@ class Pixels:
     def _has_turned_rows(self) -> bool:
         return self.flip and len(self.shape) > 1
 
-    def _map(self) -> Array:
+    def _map(self) -> Array | None:
+        """Return what is stored as a memory map; None where the file system has none."""
         start = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
         length = self.offset - start + self.nbytes
         with Path(self.path).open("rb") as file:
@@ -127,12 +128,14 @@ class Pixels:
             if size < start + length:
                 raise MRCTruncatedError("the file has become shorter", path=self.path,
                                         offset=size, expected=f"{start + length} bytes")
-            open_map = partial(mmap.mmap, file.fileno(), length, offset=start)
-            try:
-                # Users may write to the array; the file never changes with it.
-                memory = open_map(access=mmap.ACCESS_COPY)
-            except OSError:  # a promise to copy more than the memory there is
-                memory = open_map(access=mmap.ACCESS_READ)
+            # Users may write to the array; the file never changes with it. A promise to copy
+            # more than the memory there is may be refused: then the array is read-only.
+            for access in (mmap.ACCESS_COPY, mmap.ACCESS_READ):
+                with suppress(OSError):
+                    memory = mmap.mmap(file.fileno(), length, offset=start, access=access)
+                    break
+            else:
+                return None
         array: Array = np.ndarray(self.stored_shape, self.stored_dtype, memory,
                                   self.offset - start)
         return array

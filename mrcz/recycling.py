@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import integer
 from .buffers import address_of
 from .pixels import Pixels
 
@@ -53,8 +54,8 @@ def set_kept_memory(nbytes: int) -> None:
 
     Raises
     ------
-    ValueError
-        If `nbytes` is negative.
+    ValueError, TypeError
+        Unless `nbytes` is an integer of 0 or more.
 
     Examples
     --------
@@ -62,8 +63,7 @@ def set_kept_memory(nbytes: int) -> None:
     >>> set_kept_memory(1 << 30)
     """
     global _most_kept
-    if nbytes < 0:
-        raise ValueError(f"nbytes must be 0 or more, not {nbytes}")
+    nbytes = integer("nbytes", nbytes, 0)
     _most_kept = nbytes
     _keep_at_most(nbytes)
 

@@ -84,6 +84,10 @@ def test_threads_and_workers(value):
         refuses("N_workers", value, mrcz._setAsyncWorkers, (10**30,))
     finally:
         mrcz._setAsyncWorkers(1)
+    try:
+        refuses("nbytes", value, mrcz.set_kept_memory, (10**30,))
+    finally:
+        mrcz.set_kept_memory(1 << 30)
 
 
 @pytest.mark.parametrize("value", NOTHING, ids=repr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -28,6 +29,8 @@ __all__ = ["StackWriter", "create"]
 
 class StackWriter:
     """Writes frames one behind the other into a new file; made by `mrcz.create`.
+
+    Several threads may append: what each hands over stays together.
 
     The file takes its name when it is closed, or flushed for the first time. Leaving a
     ``with`` block by an exception removes what was not flushed.
@@ -86,6 +89,7 @@ class StackWriter:
         self._count = count
         self._keep_partial = keep_partial
         self._closed = False
+        self._lock = threading.RLock()
         self._encoder: FrameEncoder | None = None
         self._format = FrameFormat(mode, *frame_shape, options.byteorder, options.codec)
         self._fields = HeaderFields(
@@ -123,12 +127,13 @@ class StackWriter:
         OSError
             If the file can't be written.
         """
-        self._require_open()
         container = contain(frames)
         if container.shape[1:] != self.shape[1:]:
             raise ValueError(f"frames must be {self.shape[1:]} (ny, nx), "
                              f"not {container.shape[1:]}")
-        self.append_container(container)
+        with self._lock:
+            self._require_open()
+            self.append_container(container)
 
     def append_container(self, container: Container) -> None:
         """Write all frames of a container: `append` without its checks.
@@ -211,9 +216,10 @@ class StackWriter:
 
     def flush(self) -> None:
         """Make the file on disk a complete one of the frames so far, under its name."""
-        self._require_open()
-        self._write_header()
-        self._sink.publish()
+        with self._lock:
+            self._require_open()
+            self._write_header()
+            self._sink.publish()
 
     def close(self) -> None:
         """Complete the file and give it its name.
@@ -223,8 +229,11 @@ class StackWriter:
         ValueError
             If no frame was written, or fewer than announced.
         """
-        if self._closed:
-            return
+        with self._lock:
+            if not self._closed:
+                self._close()
+
+    def _close(self) -> None:
         try:
             if self._count is not None and self.shape[0] < self._count:
                 raise ValueError(f"{self._count} frames were announced, but "

@@ -1,0 +1,123 @@
+"""Several threads or processes that add frames to one file, or to one stream: none is lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrcz
+
+SHAPE = (2, 30, 40)
+WRITERS, TIMES = 4, 10
+OPTIONS: list[dict[str, Any]] = [{}, {"compressor": "zstd", "checksum": True},
+                                 {"compressor": "lz4"}]  # fmt: skip
+
+
+def frames(number: int) -> np.ndarray:
+    return np.full(SHAPE, number, "int16")
+
+
+def append_all(path: Path, writer: int) -> None:
+    """Behind the last frame of a moment ago, which by now may be another's place."""
+    for time in range(TIMES):
+        count = int(mrcz.readMRCHeader(path)[0]["dimensions"][0])
+        mrcz.writeMRC(frames(writer * TIMES + time + 1), path, idx=count)
+
+
+def overwrite_all(path: Path, writer: int) -> None:
+    for time in range(TIMES):
+        mrcz.writeMRC(frames(100 * writer + time), path, idx=2 * writer)
+
+
+def in_threads(job: Any, path: Path) -> None:
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(lambda writer: job(path, writer), range(WRITERS)))
+
+
+def in_processes(job: Any, path: Path) -> None:
+    children = []
+    for writer in range(WRITERS):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                job(path, writer)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * WRITERS
+
+
+RUNNERS = [in_threads, in_processes] if hasattr(os, "fork") else [in_threads]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_frames_overwritten_by_many(tmp_path: Path, options: dict[str, Any], run: Any) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.zeros((2 * WRITERS, *SHAPE[1:]), "int16"), path, **options)
+    run(overwrite_all, path)
+    image = mrcz.readMRC(path)[0]
+    assert image[:, 0, 0].tolist() == [100 * writer + TIMES - 1 for writer in range(WRITERS)
+                                       for _ in range(2)]
+    assert (image == image[:, :1, :1]).all()
+    assert mrcz.verify(path) == []
+    assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("run", RUNNERS)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_frames_appended_by_many(tmp_path: Path, options: dict[str, Any], run: Any) -> None:
+    """Who names a place that another has taken meanwhile replaces its frames; all are whole."""
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(frames(0), path, **options)
+    run(append_all, path)
+    image = mrcz.readMRC(path)[0]
+    assert len(image) >= 2 + 2 * TIMES
+    assert len(image) % 2 == 0
+    assert (image[::2] == image[1::2]).all()
+    assert (image == image[:, :1, :1]).all()
+    assert mrcz.verify(path) == []
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_stream_of_many_threads(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "a.mrcz"
+    with mrcz.create(path, (None, *SHAPE[1:]), "int16", **options) as stream:
+        def job(_: Path, writer: int) -> None:
+            for time in range(TIMES):
+                stream.append(frames(writer * TIMES + time))
+                if time % 4 == 3:
+                    stream.flush()
+
+        in_threads(job, path)
+    image = mrcz.readMRC(path)[0]
+    assert sorted(image[:, 0, 0].tolist()) == sorted(2 * [*range(WRITERS * TIMES)])
+    assert (image[::2] == image[1::2]).all()
+    assert (image == image[:, :1, :1]).all()
+    assert mrcz.verify(path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_file_that_another_holds_is_waited_for(tmp_path: Path) -> None:
+    import fcntl
+
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(frames(0), path)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        timer = threading.Timer(0.3, fcntl.flock, (held, fcntl.LOCK_UN))
+        timer.start()
+        mrcz.writeMRC(frames(1), path, idx=2)
+        assert not timer.is_alive()
+        timer.join()
+    assert len(mrcz.readMRC(path)[0]) == 4

@@ -75,7 +75,9 @@ class FrameTable:
             self._edges = array("q", (edges + record.data_offset).tobytes())
             return
         self._edges = array("q", bytes(8 * (record.nz + 1)))  # 0: not known yet
-        index = {0: record.data_offset, **self._usable_index()}
+        index = {0: record.data_offset}
+        if record.nz > 1:
+            index.update(self._usable_index())
         for frame, offset in index.items():
             self._edges[frame] = offset
         self._starts = sorted(index)

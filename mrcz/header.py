@@ -133,7 +133,7 @@ class Record:
         """Bytes of a stored row."""
         return self.mode.row_bytes(self.nx)
 
-    @property
+    @cached_property
     def frame_bytes(self) -> int:
         """Bytes of a stored slice, uncompressed."""
         return self.row_bytes * self.ny

@@ -87,12 +87,13 @@ def describe(
     """
     fields = record.fields
     mode = record.mode
+    unit = angstrom_per(pixelunits)
     header = HeaderDict(
         dimensions=np.array((record.nz, record.ny, record.nx), np.int32),
         MRCtype=fields["mode"] % COMPRESSOR_FACTOR,
         dtype=record.byteorder + mode.memory,
         compressor=record.compressor,
-        pixelsize=np.array(record.pixelsize) / angstrom_per(pixelunits),
+        pixelsize=np.array([length / unit for length in record.pixelsize]),
         pixelunits=pixelunits,
         minImage=fields["dmin"],
         maxImage=fields["dmax"],

@@ -105,8 +105,10 @@ class MRCReader:
             raise MRCTruncatedError("the file ends within its extended header", path=source.name,
                                     offset=source.size, expected=f"{offset} bytes",
                                     found=source.size)
-        self.extended: bytes = source.read(HEADER_BYTES, offset - HEADER_BYTES)
+        self.extended: bytes = b""
         self.metadata: dict[str, Any] = {}
+        if offset > HEADER_BYTES:
+            self.extended = source.read(HEADER_BYTES, offset - HEADER_BYTES)
         if self.extended and self.record.fields["exttyp"].lower() == b"json":
             self.metadata = metadata.decode(self.extended, source.name)
 

@@ -56,9 +56,9 @@ class FrameTable:
         if record.compressor is None:
             end = self._raw_edge(record.nz)
             if not source.holds(end):
-                raise MRCTruncatedError("the file is too short for its pixels", path=record.path,
-                                        offset=source.size, expected=f"{end} bytes",
-                                        found=source.size)
+                raise MRCTruncatedError("the file is too short for its pixels" + self._whole(),
+                                        path=record.path, offset=source.size,
+                                        expected=f"{end} bytes", found=source.size)
             return
         if record.frame_bytes > MAX_CHUNK_BYTES:
             raise MRCFormatError("a compressed frame can't be this large", path=record.path,
@@ -82,6 +82,12 @@ class FrameTable:
             self._edges[frame] = offset
         self._starts = sorted(index)
         self._reached = list(self._starts)
+
+    def _whole(self) -> str:
+        """Say which frames of a raw file that is cut can be saved."""
+        count = (self._source.size - self._record.data_offset) // self._record.frame_bytes
+        return f"; {count} of {self._record.nz} frames are whole, and repair saves them" \
+            if count else ""
 
     def _usable_index(self) -> dict[int, int]:
         """Return the header's index, if the file ends where it should.

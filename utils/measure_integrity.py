@@ -84,9 +84,9 @@ def cost(folder: Path, rounds: int) -> None:
                 mrcz.readMRC(path, out=out, n_threads=threads, verify=None if verify else False)
                 times[verify].append((time.perf_counter() - wall, time.process_time() - cpu))
             with_, without = (np.array(times[verify]) for verify in (True, False))
-            wall, cpu = np.median(with_, axis=0) / np.median(without, axis=0)
+            wall, cpu = np.median(with_ / without, axis=0)  # of neighbours, as loads come and go
             least = with_.min(axis=0) / without.min(axis=0)
-            print(f"{what}, {codec:4} threads={threads}: verified / not, medians of {rounds}: "
+            print(f"{what}, {codec:4} threads={threads}: verified / not, median of {rounds} pairs: "
                   f"wall {wall:.3f}, processors {cpu:.3f}; minima {least[0]:.3f}, {least[1]:.3f}")
 
 

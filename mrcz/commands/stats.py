@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..copies.slabs import read_slabs
-from ..disk import InPlaceFile
+from ..disk import InPlaceFile, complete_change
 from ..header import HEADER_BYTES, amend
 from ..parallel import run_ordered
 from ..pixels import Pixels
@@ -102,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
 
 def measure_file(path: str, args: argparse.Namespace, job: Job) -> Measured:
     """Measure one file, and amend its header if that was asked for."""
+    if args.fix_header and os.path.isfile(path):
+        complete_change(path)
     with MRCReader(path) as reader:
         if args.fix_header and type(reader.source) is not FileSource:
             raise ValueError(f"{path}: the header of a compressed stream can't be changed; "

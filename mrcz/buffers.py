@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
+from .locks import ForkSafeLock
 from .pixels import Pixels
 
 __all__ = ["PIECE_BYTES", "BufferPool", "address_of"]
@@ -21,7 +21,7 @@ class BufferPool:
 
     def __init__(self) -> None:
         self._free: list[Pixels] = []
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def take(self, nbytes: int) -> Pixels:
         """Return a buffer of at least `nbytes` bytes, until `give`."""

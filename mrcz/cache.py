@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
+
+from .locks import ForkSafeLock
 
 __all__ = ["Cache"]
 
@@ -13,8 +14,7 @@ __all__ = ["Cache"]
 class Cache:
     """What was used last, up to a number of bytes.
 
-    Threads never wait for it: while one is at it, it is empty for the others. So a lock
-    that was held when the process forked costs the child the cache, and nothing else.
+    Threads never wait for it: while one is at it, it is empty for the others.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Cache:
         self.limit = int(limit)
         self.nbytes = 0
         self._items: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def __len__(self) -> int:
         return len(self._items)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chunk_header
 from .errors import MRCFormatError, MRCTruncatedError
 from .header import Record
+from .locks import ForkSafeLock
 from .sources import Source
 from .trailer import has_trailer
 
@@ -50,9 +50,8 @@ class FrameTable:
     ) -> None:
         self._source = source
         self._record = record
-        self._lock = threading.Lock()
-        self._window = b""
-        self._window_start = 0
+        self._lock = ForkSafeLock()
+        self._window = (0, b"")  # where it starts, and what was read there
         if record.compressor is None:
             end = self._raw_edge(record.nz)
             if not source.holds(end):
@@ -144,7 +143,7 @@ class FrameTable:
         size = source.known_size or 0  # of a stream nothing is known to be there
         average = (size - record.data_offset) // record.nz
         is_near = 0 <= average < source.request_bytes  # is the next header
-        position, window, window_start = edges[first], self._window, self._window_start
+        position, (window_start, window) = edges[first], self._window
         room = len(window) - CHUNK_HEADER_BYTES
         for frame in range(first, last):
             start = position - window_start
@@ -170,4 +169,4 @@ class FrameTable:
                                         offset=position - cbytes, expected=f"{cbytes} bytes",
                                         found=f"{source.size - position + cbytes} bytes")
             edges[frame + 1] = position
-        self._window, self._window_start = window, window_start
+        self._window = (window_start, window)

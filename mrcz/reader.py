@@ -22,6 +22,7 @@ from .frames import FrameTable
 from .header import HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .journal import as_changed
+from .locks import ForkSafeLock
 from .origins import open_source
 from .pixels import Pixels, memory_dtype
 from .progress import Advance
@@ -87,7 +88,7 @@ class MRCReader:
         except BaseException:
             self.source.close()
             raise
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock(threading.RLock)
         self._verify = verify
         self._cache = cache
         self._trailer: Trailer | None = None

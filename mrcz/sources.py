@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from types import TracebackType
 from typing import IO, Any
 
 from .errors import MRCFormatError, MRCTruncatedError
+from .locks import ForkSafeLock
 
 __all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "anchored", "is_url"]
 
@@ -110,7 +110,7 @@ class FileSource(Source):
         self.is_regular = stat.S_ISREG(status.st_mode)
         self._size = status.st_size
         self.identity = (status.st_size, status.st_mtime_ns)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def size(self) -> int:  # noqa: D102
@@ -180,7 +180,7 @@ class FileObjectSource(Source):
         self.start = fileobj.tell()
         self._size = max(0, fileobj.seek(0, os.SEEK_END) - self.start)
         fileobj.seek(self.start)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def size(self) -> int:  # noqa: D102
@@ -226,7 +226,7 @@ class StreamSource(Source):
             max_size=_SPOOL_BYTES)
         self._available = 0
         self._at_end = False
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @property
     def size(self) -> int:  # noqa: D102

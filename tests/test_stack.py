@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
@@ -290,3 +293,47 @@ def test_one_of_many_frames_needs_few_reads(
     with mrcz.open(path) as stack:
         assert stack[4000, 0, 0] == 4000
     assert sum(read) < path.stat().st_size / 4
+
+
+FORKED = """
+import os, sys, threading, warnings
+import numpy as np
+import mrcz
+
+warnings.simplefilter("ignore")  # forking is the point
+movie = np.arange(60 * 64 * 64, dtype="i4").reshape(60, 64, 64) // 7
+mrcz.writeMRC(movie, sys.argv[1], compressor="zstd")
+stack = mrcz.open(sys.argv[1])
+assert np.array_equal(stack[3, 5:9], movie[3, 5:9])
+reader = stack._reader
+locks = [reader._lock, reader.table._lock, reader.decoder._pool._lock, stack._cache._lock]
+held, over = threading.Event(), threading.Event()
+
+def hold():
+    for lock in locks:
+        lock.acquire()
+    held.set()
+    over.wait()
+    for lock in locks:
+        lock.release()
+
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    good = np.array_equal(stack[50], movie[50]) and np.array_equal(stack[:, 3:5], movie[:, 3:5])
+    os._exit(0 if good and np.array_equal(stack[50], movie[50]) else 1)
+status = os.waitpid(child, 0)[1]
+over.set()
+thread.join()
+assert np.array_equal(stack[40], movie[40])
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+def test_a_forked_child_reads_on_while_locks_are_held(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED, str(tmp_path / "a.mrcz")], check=False,
+                          timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
 from ..disk import AtomicFile
 from ..errors import MissingCodecError
+from ..locks import ForkSafeLock
 from ..sinks import Sink
 from ..sources import Source
 
@@ -99,7 +99,7 @@ class RemoteSource(Source):
         self.name = url
         self._files = files
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._kept: dict[int, bytes] = {}
         with _naming(url):
             info = files.info(path)

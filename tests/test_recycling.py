@@ -147,7 +147,7 @@ def test_small_arrays_are_numpy_s_own() -> None:
 
 
 def test_a_negative_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="nbytes must be 0 or more, not -1"):
+    with pytest.raises(ValueError, match="nbytes must be at least 0, not -1"):
         mrcz.set_kept_memory(-1)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ import pytest
 import mrcz
 from mrcz import disk, encoding, journal, placing, sources
 from mrcz.reader import MRCReader
+
+from .processes import by_night
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 
@@ -357,3 +362,48 @@ def test_a_file_that_grows_between_its_size_and_its_header(tmp_path: Path) -> No
     mrcz.writeMRC(NEW, path, idx=6)
     with source:
         assert source.holds(path.stat().st_size)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("options", [RAW, CHECKED, {"compressor": "lz4"}])
+def test_a_life_of_writes_and_kills(
+    tmp_path: Path, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Write upon write into one file, many of them killed, none cleaned up after."""
+    caplog.set_level(logging.CRITICAL)
+    seed = by_night(int(time.time()), 20261121)
+    dice = random.Random(seed)
+    path = tmp_path / "a.mrcz"
+    model, kills = OLD, 0
+    mrcz.writeMRC(model, path, **options)
+    for _ in range(by_night(1000, 40)):
+        count, idx = dice.randint(1, 3), dice.randint(0, len(model))
+        new = np.random.default_rng(dice.getrandbits(32)).integers(
+            0, dice.choice((2, 200, 30_000)), (count, 40, 50)).astype("int16")
+        as_they_come, fsync = dice.random() < 0.3, dice.random() < 0.2
+        after = np.concatenate([model, new])[: max(len(model), idx + count)]
+        after[idx : idx + count] = new
+        child = os.fork()
+        if child == 0:
+            try:
+                mrcz.writeMRC(iter(new) if as_they_come else new, path, idx=idx, fsync=fsync)
+            finally:
+                os._exit(0)
+        if dice.random() < 0.7:
+            time.sleep(dice.uniform(0, 0.006))
+            os.kill(child, signal.SIGKILL)
+        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        kills += killed
+        image = read(path, "checksum" in options)
+        if np.array_equal(image, after):
+            model = after
+        else:
+            assert killed, f"seed {seed}"
+            assert np.array_equal(image, model), f"seed {seed}"
+        assert killed or mrcz.verify(path) == []
+        for left in tmp_path.glob(".*.mrcz-tmp"):
+            left.unlink()
+        if len(model) > 40:
+            model = OLD
+            mrcz.writeMRC(model, path, **options)
+    print(f"seed {seed}: {kills} kills")

@@ -24,14 +24,15 @@ class Selection:
         First row and the one behind the last.
     key : tuple
         Index that gives the result from the array of these frames and rows.
-    basic : bool
-        Whether `key` has no arrays, so the result is a view.
+    by_frame : bool
+        Whether the result can be put together from those of some frames at a time, or is of
+        one frame.
     """
 
     frames: Sequence[int]
     rows: tuple[int, int]
     key: tuple[Any, ...]
-    basic: bool
+    by_frame: bool
 
 
 def select(key: Any, shape: tuple[int, ...]) -> Selection:
@@ -72,8 +73,24 @@ def select(key: Any, shape: tuple[int, ...]) -> Selection:
             _check(part, shape[axis], axis)
         new_key.append(part)
         axis += 1
-    basic = all(part is None or isinstance(part, (int, slice)) for part in new_key)
-    return Selection(frames, rows, tuple(new_key), basic)
+    return Selection(frames, rows, tuple(new_key), _goes_by_frame(new_key))
+
+
+def _goes_by_frame(key: list[Any]) -> bool:
+    """Return whether the first axis of a result is that of the frames, or they are one."""
+    if any(_is_scalar_bool(part) for part in key):
+        return False
+    while key[0] is None:
+        key = key[1:]
+    frames, *rest = key
+    if not any(isinstance(part, np.ndarray) for part in key):
+        return True
+    if not isinstance(frames, slice):
+        return False
+    # NumPy puts the axes of arrays first, unless these and the integers are neighbours.
+    places = [place for place, part in enumerate(rest) if not (part is None
+                                                               or isinstance(part, slice))]
+    return places[-1] - places[0] == len(places) - 1
 
 
 def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:

@@ -31,22 +31,11 @@ _CHUNK_BYTES = 64 << 20
 
 
 class Stack:
-    """The frames of a file, read when they are asked for; made by `mrcz.open`.
+    """The frames of a file, read when they are asked for.
 
-    Indexing is NumPy's, and reads only the frames, and of these only the blocks of
-    rows, that it needs. Safe to use from several threads; pickles as the file's path.
-
-    Parameters
-    ----------
-    file : str, os.PathLike or binary file
-        What to read.
-    endian, pixelunits, fileConvention, n_threads
-        As in `readMRC`.
-    cache_bytes : int
-        Decoded frames and rows that are kept for the next access; 0: none.
-    verify : bool, optional
-        Whether checksums, where the file has them, are compared: None for whole frames,
-        True for parts of frames too, False never.
+    Made by `mrcz.open`, whose parameters are those of this class. Indexing is NumPy's, and
+    reads only the frames, and of these only the blocks of rows, that it needs. Safe to use
+    from several threads; pickles as the file's path.
 
     Attributes
     ----------
@@ -172,7 +161,7 @@ class Stack:
 
     def __getitem__(self, key: Any) -> Any:
         selection = select(key, self.shape)
-        if selection.basic and _narrows(selection):
+        if selection.by_frame and _narrows(selection):
             rows = selection.rows[1] - selection.rows[0]
             if len(selection.frames) * rows * self._row_bytes > _SLAB_BYTES:
                 return self._read_narrow(selection)
@@ -337,8 +326,9 @@ class Stack:
 
 def _narrows(selection: Selection) -> bool:
     """Return whether the result is smaller than the frames and rows it comes from."""
-    sizes = [part for part in selection.key if part is not None][2:]
-    return any(part != slice(None) for part in sizes)
+    _, rows, *rest = (part for part in selection.key if part is not None)
+    return (isinstance(rows, np.ndarray) or (isinstance(rows, slice) and abs(rows.step or 1) > 1)
+            or any(not isinstance(part, slice) or part != slice(None) for part in rest))
 
 
 def _as_arrays(value: Any) -> Any:

@@ -337,3 +337,23 @@ def test_a_forked_child_reads_on_while_locks_are_held(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FORKED, str(tmp_path / "a.mrcz")], check=False,
                           timeout=60, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("key", [
+    np.s_[:, :, 5], np.s_[::-1, 2:30, [1, 2, 2]], np.s_[:, [3, 4], [1, 2]], np.s_[1:, 5, [0, 1]],
+    np.s_[None, :, None, [1, 2]], np.s_[:, [1], None, [2]], np.s_[:, [1], :, None],
+    np.s_[2, :, [1, 2]], np.s_[[1, 2], :, 3], np.s_[:, np.arange(40) % 3 == 0, 4],
+    np.s_[:, :, np.arange(33) > 30], np.s_[True, :, :, 1], np.s_[:, True, :, [1]],
+    np.s_[:, [[1, 2], [3, 4]], 5:7], np.s_[0, 3, 4], np.s_[4:4, :, [1]], np.s_[None, 2, :, ::2],
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["raw", "zstd"])
+def test_a_narrow_part_of_many_frames_is_read_frame_by_frame(
+    files: dict[str, tuple[Path, np.ndarray]], monkeypatch: pytest.MonkeyPatch, key: object,
+    kind: str,
+) -> None:  # fmt: skip
+    path, pixels = files[kind]
+    monkeypatch.setattr("mrcz.stack._SLAB_BYTES", 2 * pixels[0].nbytes)
+    with mrcz.open(path) as stack:
+        found = stack[key]
+        assert found.shape == pixels[key].shape  # type: ignore[index]
+        assert np.array_equal(found, pixels[key])  # type: ignore[index]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,8 +22,8 @@ from .errors import MRCError
 
 __all__ = ["build_parser", "main"]
 
-OK, FAILED, WRONG_ARGUMENTS, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
-"""The last two are what shells make of SIGINT and SIGPIPE."""
+OK, FAILED, WRONG_ARGUMENTS, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
+"""The last three are what shells make of SIGINT, SIGPIPE and SIGTERM."""
 
 EPILOG = """\
 examples:
@@ -30,8 +32,8 @@ examples:
   mrcz compress --delete-original *.mrc   in place, originals removed once verified
   mrcz decompress archive/movie.mrcz      the original back, byte for byte
 
-Exit codes: 0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 141 whoever
-read the output (head, say) left before its end.
+Exit codes: 0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 143 terminated,
+141 whoever read the output (head, say) left before its end.
 "mrcz COMMAND --help" shows the options of a command.
 """
 
@@ -96,14 +98,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 141 the
-        output was closed.
+        0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 143
+        terminated, 141 the output was closed.
     """
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:  # argparse has said why; or it was --help
         return int(stop.code or 0)
-    with _log_to_stderr(args.command):
+    with _log_to_stderr(args.command), _stopping_on_sigterm():
         return _run(args)
 
 
@@ -115,6 +117,9 @@ def _run(args: argparse.Namespace) -> int:
     except UsageError as error:
         complain(args.command, error)
         return WRONG_ARGUMENTS
+    except _Terminated:
+        complain(args.command, "terminated")
+        return TERMINATED
     except KeyboardInterrupt:
         complain(args.command, "interrupted")
         return INTERRUPTED
@@ -126,6 +131,29 @@ def _run(args: argparse.Namespace) -> int:
             raise
         complain(args.command, error)
         return FAILED
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came, as of a batch system whose time is up: to be cleaned up after like Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _Terminated
+
+
+@contextmanager
+def _stopping_on_sigterm() -> Iterator[None]:
+    """Leave no unfinished file behind at SIGTERM, unless who calls has plans of their own."""
+    is_free = (threading.current_thread() is threading.main_thread()
+               and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    if not is_free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -196,27 +196,32 @@ def test_errors_of_writing_name_the_new_file(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
-def test_ctrl_c_leaves_no_file_behind(tmp_path):
+@pytest.mark.parametrize(("number", "code", "said", "jobs"), [
+    (signal.SIGINT, 130, "interrupted", "1"), (signal.SIGINT, 130, "interrupted", "2"),
+    (signal.SIGTERM, 143, "terminated", "1"), (signal.SIGTERM, 143, "terminated", "2"),
+])
+def test_signals_leave_no_file_behind(tmp_path, number, code, said, jobs):
     source = tmp_path / "big.mrc"
-    with mrcz.create(source, (64, 1024, 1024), "float32") as writer:
+    with mrcz.create(source, (32, 1024, 1024), "float32") as writer:
         random = np.random.default_rng(0)
         frame = random.normal(size=(1024, 1024)).astype("float32")
-        for _ in range(64):
+        for _ in range(32):
             writer.append(frame)
+    os.link(source, tmp_path / "two.mrc")
     # A job in a shell's background inherits that SIGINT is ignored; a terminal's does not.
     program = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
                "from mrcz.cli import main; sys.exit(main(sys.argv[1:]))")
     process = subprocess.Popen([sys.executable, "-c", program, "compress", "-c", "zlib", "-l", "9",
-                                str(source), "--threads", "1"],
+                                str(tmp_path), "--threads", "1", "--jobs", jobs],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".*.mrcz-tmp")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, error = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert error.strip().splitlines()[-1] == "mrcz compress: interrupted"
-    assert [path.name for path in tmp_path.iterdir()] == ["big.mrc"]
+    assert process.returncode == code
+    assert error.strip().splitlines()[-1] == f"mrcz compress: {said}"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["big.mrc", "two.mrc"]
 
 
 def test_demo(capsys, monkeypatch):

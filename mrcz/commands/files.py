@@ -274,12 +274,13 @@ def _outcomes(
             yield item, partial(finished, item, job)
         return
     with ThreadPoolExecutor(at_once, "mrcz-file") as pool:
-        futures: dict[Future[Any], Any] = {pool.submit(finished, item, job): item
-                                           for item, job in zip(items, jobs, strict=True)}
+        futures: dict[Future[Any], Any] = {}
         try:
+            for item, job in zip(items, jobs, strict=True):
+                futures[pool.submit(finished, item, job)] = item
             for future in as_completed(futures):
                 yield futures[future], future.result
-        finally:  # an interrupt stops the others at their next slab
+        finally:  # an interrupt stops the others at their next step
             stop.set()
             for future in futures:
                 future.cancel()

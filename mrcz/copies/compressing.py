@@ -155,12 +155,12 @@ def _write(
     advance: Advance,
 ) -> None:
     writer = writer_like(
-        reader, path, n_threads=threads, fsync=options.delete_original,
+        reader, path, advance, n_threads=threads, fsync=options.delete_original,
         compressor=options.compressor, clevel=options.level, shuffle=options.shuffle,
         checksum=options.checksum,
         meta={**user_metadata(reader.metadata), KEY: original.as_metadata()},
     )  # fmt: skip
-    copy_frames(reader, writer, advance, threads=threads)
+    copy_frames(reader, writer, threads=threads)
     if options.verify:
         check_restores(path, reader, advance, threads=threads)
 

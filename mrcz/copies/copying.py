@@ -60,8 +60,11 @@ def unfinished_file(
     folder = os.path.dirname(output)
     if folder:
         os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
+    # A folder of its own: whenever an interrupt comes, whatever is in there is removed.
+    workshop = os.path.join(folder, f".{secrets.token_hex(6)}.mrcz-tmp")
+    path = os.path.join(workshop, os.path.basename(output))
     try:
+        os.mkdir(workshop)
         yield path
         if status is not None:
             now = os.stat(source)
@@ -69,12 +72,12 @@ def unfinished_file(
                 raise MRCError(f"{source}: it was changed while it was read; nothing is written")
         os.replace(path, output)
     except OSError as error:
-        if error.filename == path or (error.filename is None and error.errno in NO_ROOM):
+        inside = workshop in str(error.filename)
+        if inside or (error.filename is None and error.errno in NO_ROOM):
             error.filename = output  # which the user knows
         raise
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+        shutil.rmtree(workshop, ignore_errors=True)
 
 
 def keep_status(path: str, source: str, status: os.stat_result, mtime_ns: int) -> None:
@@ -94,7 +97,9 @@ def keep_status(path: str, source: str, status: os.stat_result, mtime_ns: int) -
     os.utime(path, ns=(status.st_atime_ns, mtime_ns))
 
 
-def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
+def writer_like(
+    reader: MRCReader, path: str, advance: Advance, **options: Any
+) -> StackWriter:
     """Return a writer for a file with the frames and the header of another.
 
     Parameters
@@ -103,6 +108,8 @@ def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
         The other.
     path : str
         Where to.
+    advance : callable
+        Told the bytes of pixels that are done, some MiB at a time: it may raise to stop.
     **options
         As in `writeMRC`.
 
@@ -123,17 +130,15 @@ def writer_like(reader: MRCReader, path: str, **options: Any) -> StackWriter:
     return StackWriter(
         open_sink(path, fsync=parsed.fsync), mode, (record.ny, record.nx), parsed,
         slices=slices, ispg=ispg if ispg in KNOWN_SPACE_GROUPS else VOLUME, count=record.nz,
+        advance=advance,
     )  # fmt: skip
 
 
-def copy_frames(
-    reader: MRCReader, writer: StackWriter, advance: Advance, *, threads: int
-) -> None:
-    """Write all frames of one file to another; `advance` is told their stored bytes."""
+def copy_frames(reader: MRCReader, writer: StackWriter, *, threads: int) -> None:
+    """Write all frames of one file to another."""
     with writer:
-        for part, frames in read_slabs(reader, threads=threads):
+        for _, frames in read_slabs(reader, threads=threads):
             writer.append_slab(list(frames))
-            advance(len(part) * reader.record.frame_bytes)
 
 
 def check_restores(path: str, reader: MRCReader, advance: Advance, *, threads: int) -> None:

@@ -98,9 +98,9 @@ def _restore(
 
 def _write_anew(reader: MRCReader, path: str, advance: Advance, threads: int) -> None:
     """Write an uncompressed file of the same pixels, header and metadata."""
-    writer = writer_like(reader, path, meta=user_metadata(reader.metadata), n_threads=threads,
-                         fsync=True)
-    copy_frames(reader, writer, advance, threads=threads)
+    writer = writer_like(reader, path, advance, meta=user_metadata(reader.metadata),
+                         n_threads=threads, fsync=True)
+    copy_frames(reader, writer, threads=threads)
 
 
 def _check_pixels(path: str, reader: MRCReader, threads: int) -> None:

@@ -28,7 +28,7 @@ class Cache:
     """
 
     def __init__(self, limit: int) -> None:
-        self.limit = int(limit)
+        self.limit = limit
         self.nbytes = 0
         self._items: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._lock = ForkSafeLock()

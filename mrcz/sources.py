@@ -118,7 +118,7 @@ class FileSource(Source):
 
     def holds(self, end: int) -> bool:  # noqa: D102
         if end > self._size:  # it may have grown since: somebody may be appending
-            self._size = os.fstat(self._fd).st_size
+            self._size = os.fstat(self.descriptor).st_size
         return end <= self._size
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
@@ -131,23 +131,31 @@ class FileSource(Source):
 
     def read(self, offset: int, size: int) -> bytes:  # noqa: D102
         if _HAS_PREAD:
-            data = os.pread(self._fd, size, offset)
+            data = os.pread(self.descriptor, size, offset)
             if len(data) == size:
                 return data
         return super().read(offset, size)
 
     def _read_some(self, offset: int, view: memoryview) -> int:
         if _HAS_PREAD:
-            return os.preadv(self._fd, [view], offset)
+            return os.preadv(self.descriptor, [view], offset)
         with self._lock:
-            os.lseek(self._fd, offset, os.SEEK_SET)
+            os.lseek(self.descriptor, offset, os.SEEK_SET)
             data = os.read(self._fd, min(len(view), 1 << 30))
         view[: len(data)] = data
         return len(data)
 
     @property
     def descriptor(self) -> int:
-        """The file descriptor."""
+        """The file descriptor.
+
+        Raises
+        ------
+        ValueError
+            If it is closed, as Python's files say it.
+        """
+        if self._fd < 0:
+            raise ValueError(f"{self.name} is closed")
         return self._fd
 
     def detach(self) -> int:

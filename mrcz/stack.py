@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from .arguments import integer
 from .cache import Cache
 from .errors import MissingCodecError, MRCError
 from .headerdict import HEADER_KEYS, HeaderDict
@@ -63,7 +64,8 @@ class Stack:
         }  # fmt: skip
         self._pixelunits = pixelunits
         self._n_threads = n_threads
-        self._cache = Cache(cache_bytes)
+        threads_of(n_threads)  # refuses here what every read would
+        self._cache = Cache(integer("cache_bytes", cache_bytes, 0))
         self._reader = MRCReader(file, **self._options, cache=self._cache)
         self._identity = self._reader.source.identity
         if isinstance(self._reader.source, StreamSource):
@@ -377,6 +379,8 @@ def open(
         If the file can't be opened.
     MRCFormatError
         If its header is malformed.
+    ValueError, TypeError
+        For arguments that make no sense.
 
     Examples
     --------

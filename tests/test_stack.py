@@ -357,3 +357,23 @@ def test_a_narrow_part_of_many_frames_is_read_frame_by_frame(
         found = stack[key]
         assert found.shape == pixels[key].shape  # type: ignore[index]
         assert np.array_equal(found, pixels[key])  # type: ignore[index]
+
+
+def test_a_closed_stack_says_so(files: dict[str, tuple[Path, np.ndarray]]) -> None:
+    for kind in ("raw", "zstd", "gzip"):
+        stack = mrcz.open(files[kind][0])
+        stack.close()
+        stack.close()
+        assert stack.shape == SHAPE
+        assert kind in repr(stack)
+        with pytest.raises(ValueError, match="closed"):
+            stack[2]
+
+
+@pytest.mark.parametrize("options", [{"cache_bytes": -1}, {"cache_bytes": "1"}, {"n_threads": 0},
+                                     {"cache_bytes": 1.5}, {"n_threads": "two"}])
+def test_wrong_arguments_are_refused_at_once(
+    files: dict[str, tuple[Path, np.ndarray]], options: dict[str, object]
+) -> None:
+    with pytest.raises((ValueError, TypeError), match=next(iter(options))):
+        mrcz.open(files["raw"][0], **options)  # type: ignore[arg-type]

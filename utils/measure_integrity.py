@@ -71,7 +71,8 @@ def cost(folder: Path, rounds: int) -> None:
     """Time reads with verification and without, in turns: of the wall and of the processors."""
     generator = np.random.default_rng(0)
     movies = {"small frames": generator.poisson(3, (96, 512, 512)).astype("i2"),
-              "large frames": generator.poisson(3, (24, 2048, 2048)).astype("i1")}
+              "large frames": generator.poisson(3, (24, 2048, 2048)).astype("i1"),
+              "frames in pieces": generator.poisson(3, (4, 4092, 5760)).astype("i1")}
     for what, movie in movies.items():
         for codec, threads in itertools.product(("zstd", "lz4"), (1, None)):
             path = folder / "movie.mrcz"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .cache import Cache
 from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chunk_header
 from .errors import MRCFormatError, MRCTruncatedError
 from .header import Record
@@ -20,6 +21,14 @@ __all__ = ["FrameTable"]
 
 _unpack_sizes = struct.Struct("<3i").unpack_from
 """Takes nbytes, blocksize and cbytes, the end of a chunk's header."""
+
+_walked = Cache(16 << 20)
+"""What was found in files before, for the next time they are opened: edges, starts, reached.
+
+Tables of the same file share it. They write the same, and each step is complete in itself."""
+_FEW_FRAMES = 64
+"""Up to here, walking is nothing."""
+_RECORD_KEYS = ("nz", "packed_bytes", "dmin", "dmax", "dmean", "rms", "index_check")
 
 
 class FrameTable:
@@ -73,6 +82,12 @@ class FrameTable:
             np.cumsum(np.array(lengths, np.int64), out=edges[1:])
             self._edges = array("q", (edges + record.data_offset).tobytes())
             return
+        name = (source.version, record.data_offset, record.frame_bytes,
+                *(record.fields[key] for key in _RECORD_KEYS))
+        known = None if source.version is None else _walked.get(name)
+        if known is not None:
+            self._edges, self._starts, self._reached = known
+            return
         self._edges = array("q", bytes(8 * (record.nz + 1)))  # 0: not known yet
         index = {0: record.data_offset}
         if record.nz > 1:
@@ -81,6 +96,9 @@ class FrameTable:
             self._edges[frame] = offset
         self._starts = sorted(index)
         self._reached = list(self._starts)
+        if source.version is not None and record.nz > _FEW_FRAMES:
+            known = self._edges, self._starts, self._reached
+            _walked.put(name, known, 8 * len(self._edges))
 
     def _whole(self) -> str:
         """Say which frames of a raw file that is cut can be saved."""

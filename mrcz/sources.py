@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
+import time
+from collections.abc import Hashable
 from types import TracebackType
 from typing import IO, Any
 
@@ -19,6 +21,8 @@ __all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "anchored
 
 _HAS_PREAD = hasattr(os, "preadv")
 _SPOOL_BYTES = 64 << 20
+_CERTAIN_NS = 2 * 10**9
+"""Times of changes are coarse: a younger file may change again without a sign."""
 _STREAM_STEP = 1 << 20
 
 
@@ -31,6 +35,8 @@ class Source:
         For messages.
     identity : object
         What changes when the bytes do, where that can be known.
+    version : hashable
+        What no other bytes on this machine have; None where that isn't certain.
     request_bytes : int
         Bytes that take as long to read as a read of its own takes to begin.
     window_bytes : int
@@ -39,6 +45,7 @@ class Source:
 
     name: str
     identity: object = None
+    version: Hashable = None
     request_bytes: int = 1 << 13
     window_bytes: int = 1 << 16
 
@@ -110,6 +117,8 @@ class FileSource(Source):
         self.is_regular = stat.S_ISREG(status.st_mode)
         self._size = status.st_size
         self.identity = (status.st_size, status.st_mtime_ns)
+        if time.time_ns() - status.st_mtime_ns > _CERTAIN_NS:
+            self.version = (status.st_dev, status.st_ino, *self.identity)
         self._lock = ForkSafeLock()
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import time
 from pathlib import Path
 
@@ -119,3 +120,38 @@ def test_streams_are_decompressed_once_and_that_is_said(tmp_path, monkeypatch, n
     with notices() as said:
         mrcz.readMRC(path)
     assert not said
+
+
+def test_the_way_to_a_frame_is_remembered_from_one_opening_to_the_next(tmp_path, monkeypatch):
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.concatenate([FRAMES] * 16), path, compressor="zstd")
+    read: list[int] = []
+    real = sources.FileSource.read
+
+    def counting(self, offset, size):
+        read.append(size)
+        return real(self, offset, size)
+
+    monkeypatch.setattr(sources.FileSource, "read", counting)
+
+    def cost():
+        read.clear()
+        assert np.array_equal(mrcz.readMRC(path, idx=4000)[0], FRAMES[4000 % 256])
+        return sum(read)
+
+    young = [cost(), cost()]
+    assert young[0] == young[1] > 8192  # it might change again without a sign
+    os.utime(path, (1e9, 1e9))
+    old = [cost(), cost()]
+    assert old[0] == young[0]
+    assert old[1] < 4096
+    other = np.concatenate([FRAMES[::-1]] * 16)
+    mrcz.writeMRC(other, path, compressor="zstd")
+    os.utime(path, (1e9, 1e9))
+    for number in (4000, 4001, 17):
+        assert np.array_equal(mrcz.readMRC(path, idx=number)[0], other[number])
+    mrcz.writeMRC(FRAMES[:3], path, idx=len(other))
+    os.utime(path, (1e9, 1e9))
+    for number in (4000, len(other) + 2):
+        expected = np.concatenate([other, FRAMES[:3]])[number]
+        assert np.array_equal(mrcz.readMRC(path, idx=number)[0], expected)

@@ -89,6 +89,7 @@ class _Piece(NamedTuple):
     span: _Span
     chunks: list[bytes]
     statistics: Statistics
+    told: bool = False  # whether those who watch know of it already
 
 
 class FrameEncoder(ChunkPlacer):
@@ -214,17 +215,28 @@ class FrameEncoder(ChunkPlacer):
         if self._block(whole) is None:
             yield from (partial(self._store, span) for span in self._spans(PIECE_BYTES))
             return
-        apart = not self._exact and self._number == 0 and len(self._frames) > 1
-        if apart:
+        if self._exact or (self._number == 0 and len(self._frames) == 1):
+            yield from (partial(self._store, span) for span in self._plain_spans())
+            return
+        if self._number == 0:
             self._measured_apart = True
             yield self._measure_first
-        for span in self._spans(_PIECES_A_WRITE * PIECE_BYTES):
-            yield partial(self._store, span)
+        yield partial(self._store_in_steps, whole)
+
+    def _plain_spans(self) -> Iterator[_Span]:
+        return self._spans(_PIECES_A_WRITE * PIECE_BYTES)
 
     # Work, in any thread.
 
     def _measure_first(self) -> _Piece:
         return _Piece(_Span(0, 0, 0, 0), [], measure(self._frames[0], with_rms=False))
+
+    def _store_in_steps(self, whole: _Span) -> _Piece:
+        """Write all frames in one thread: taking turns costs more than it gains."""
+        for span in self._plain_spans():
+            self._store(span)
+            self._tell(span.nbytes)
+        return _Piece(whole, [], self._nothing, told=True)
 
     def _store(self, span: _Span) -> _Piece:
         nbytes, statistics = self._format.frame_bytes, self._nothing
@@ -318,7 +330,8 @@ class FrameEncoder(ChunkPlacer):
 
     def _count(self, piece: _Piece) -> None:
         self.statistics += piece.statistics
-        self._tell(piece.span.nbytes)
+        if not piece.told:
+            self._tell(piece.span.nbytes)
         if piece.span.stop == self._format.frame_bytes:
             count = piece.span.last - piece.span.first
             self.lengths += [self._format.frame_bytes] * count

@@ -122,7 +122,8 @@ _settings = _BloscSettings()
 
 def _start_anew_after_fork() -> None:
     """Forget the leases of the parent's threads, which the child doesn't have."""
-    global _settings
+    global _settings, _workers
+    _workers = _Workers()
     old, _settings = _settings, _BloscSettings()
     if old.in_use:
         old.restore()
@@ -152,6 +153,52 @@ def blosc_settings(blocksize: int | None = None) -> Iterator[None]:
         settings.release(blocksize)
 
 
+class _Workers:
+    """How many threads of all calls are at work.
+
+    Calls from several threads would otherwise slow each other down, four threads on two
+    cores and in their caches. The threads that called always work; those that help them
+    wait, holding nothing, while as many work as there are cores, or as one call asked for.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._active = 0
+        self._limits: list[int] = []
+
+    def begin(self, limit: int) -> None:
+        """Count a thread that calls, which may have `limit` at work."""
+        with self._condition:
+            self._active += 1
+            self._limits.append(limit)
+
+    def end(self, limit: int) -> None:
+        """Let go of it, and wake those that wait, be it only to end."""
+        with self._condition:
+            self._active -= 1
+            self._limits.remove(limit)
+            self._condition.notify_all()
+
+    def enter(self, pipeline: _Pipeline) -> bool:
+        """Wait until one more may work; False when its pipeline is over."""
+        with self._condition:
+            while not pipeline.is_over:
+                if self._active < max(self._limits, default=1):
+                    self._active += 1
+                    return True
+                self._condition.wait()
+            return False
+
+    def leave(self) -> None:
+        """Let another work."""
+        with self._condition:
+            self._active -= 1
+            self._condition.notify_all()
+
+
+_workers = _Workers()
+
+
 class _Pipeline:
     """Items worked on by any thread, their results consumed in order by one at a time."""
 
@@ -174,14 +221,38 @@ class _Pipeline:
         self._exhausted = False
         self.error: BaseException | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to be begun."""
+        return self._exhausted or self.error is not None
+
     def run(self) -> None:
         """Take part until no item is left or one has failed."""
         try:
-            while (taken := self._take()) is not None:
-                number, item = taken
-                self._finish(number, self._work(item))
+            while self._step():
+                pass
         except BaseException as error:
             self._fail(error)
+
+    def help(self, workers: _Workers) -> None:
+        """Take part whenever not too many threads are at work."""
+        try:
+            while workers.enter(self):
+                try:
+                    self._step()
+                finally:
+                    workers.leave()
+        except BaseException as error:
+            self._fail(error)
+
+    def _step(self) -> bool:
+        """Do one item; False if there is none."""
+        taken = self._take()
+        if taken is None:
+            return False
+        number, item = taken
+        self._finish(number, self._work(item))
+        return True
 
     def join(self, helper: threading.Thread) -> None:
         """Wait for a thread that takes part; an interrupt stops the work first."""
@@ -272,15 +343,21 @@ def run_ordered(
             del result
         return
     pipeline = _Pipeline(items, work, consume, window=2 * threads)
+    workers, limit = _workers, max(threads, default_threads())
     helpers: list[threading.Thread] = []
-    for _ in range(threads - 1):
-        helper = threading.Thread(target=pipeline.run, name="mrcz-worker", daemon=True)
-        try:
-            helper.start()
-        except RuntimeError:  # no more threads, or the interpreter is on its way out
-            break
-        helpers.append(helper)
-    pipeline.run()
+    workers.begin(limit)
+    try:
+        for _ in range(threads - 1):
+            helper = threading.Thread(target=pipeline.help, args=(workers,), name="mrcz-worker",
+                                      daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # no more threads, or the interpreter is on its way out
+                break
+            helpers.append(helper)
+        pipeline.run()
+    finally:
+        workers.end(limit)
     for helper in helpers:
         pipeline.join(helper)
     if pipeline.error is not None:

@@ -355,3 +355,58 @@ def test_items_of_four_bytes_where_they_cost_nothing(
     np.testing.assert_array_equal(image, pixels if len(pixels) > 1 else pixels[0])
     with mrcz.open(path) as stack:
         np.testing.assert_array_equal(stack[-1, 100:109], pixels[-1, 100:109])
+
+
+def test_calls_at_once_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "default_threads", lambda: 3)
+    lock, now, most = threading.Lock(), 0, 0
+
+    def work(item: int) -> int:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.002)
+        with lock:
+            now -= 1
+        return item
+
+    def call() -> None:
+        got: list[int] = []
+        parallel.run_ordered(range(40), work, got.append, threads=3)
+        results.append(got)
+
+    results: list[list[int]] = []
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert results == [list(range(40))] * 3
+    assert most == 3
+    assert parallel._workers._active == 0 and parallel._workers._limits == []
+
+
+def test_a_call_within_a_call_needs_nobody() -> None:
+    def inner(item: int) -> int:
+        got: list[int] = []
+        parallel.run_ordered(range(item, item + 9), lambda number: number, got.append, threads=4)
+        return sum(got)
+
+    got: list[int] = []
+    parallel.run_ordered(range(30), inner, got.append, threads=2)
+    assert got == [sum(range(item, item + 9)) for item in range(30)]
+    assert parallel._workers._active == 0
+
+
+def test_helpers_that_wait_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "default_threads", lambda: 1)
+    parallel._workers.begin(2)
+    parallel._workers.begin(2)  # as if others were at work
+    try:
+        with pytest.raises(ZeroDivisionError):
+            parallel.run_ordered([1, 0], lambda item: 1 // item, threads=2)
+    finally:
+        parallel._workers.end(2)
+        parallel._workers.end(2)
+    assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any
 
 from .arguments import integer
@@ -29,7 +29,7 @@ from .locking import locked
 from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
-from .sources import FileSource, is_url
+from .sources import FileSource, Source, is_url
 from .statistics import Statistics
 from .trailer import Trailer, hash_of, make_trailer, trailer_bytes
 from .writer import StackWriter
@@ -201,7 +201,7 @@ class _Update:
                              f"be added")
         end = record.data_offset + record.nz * record.frame_bytes
         offset = record.data_offset + first * record.frame_bytes
-        kept = end if is_journal(source, end) else source.size
+        kept = end if _has_left_journal(source, end, record.frame_bytes) else source.size
         with self._in_place(kept=kept) as sink:
             sink.truncate(kept)
             nbytes = self.container.shape[0] * record.frame_bytes
@@ -340,3 +340,21 @@ def _spliced(
     lengths[first:last] = array("q", encoder.lengths)
     checksums[first:last] = array("Q", encoder.checksums)
     return lengths, checksums
+
+
+_MOST_ADDED = 4096
+"""Frames behind the pixels that are searched for what a killed writer has begun."""
+
+
+def _has_left_journal(source: Source, end: int, frame_bytes: int) -> bool:
+    """Return whether a journal was begun behind the pixels, or behind frames to be added.
+
+    Between them lies nothing then; whatever others have put there is not to be cut.
+    """
+    for start in islice(range(end, source.size, frame_bytes), _MOST_ADDED):
+        if is_journal(source, start):
+            return True
+        data = source.read(start, min(frame_bytes, source.size - start))
+        if data.count(0) != len(data):
+            return False
+    return False

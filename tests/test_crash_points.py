@@ -364,6 +364,34 @@ def test_a_file_that_grows_between_its_size_and_its_header(tmp_path: Path) -> No
         assert source.holds(path.stat().st_size)
 
 
+@pytest.mark.parametrize("idx", [0, 4, 6])
+@pytest.mark.parametrize("added", [0, 1, 3])
+def test_a_journal_that_was_only_begun_is_cut_off(tmp_path: Path, idx: int, added: int) -> None:
+    """It lies behind the frames that were to be added."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(OLD, path)
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size + added * OLD[0].nbytes)
+        file.seek(0, 2)
+        file.write(b"MRCZJRNL" + bytes(range(100)) * 120)
+    mrcz.writeMRC(NEW[:1], path, idx=idx)
+    assert mrcz.verify(path) == []
+    expected = np.concatenate([OLD, NEW[:1]])[: max(6, idx + 1)]
+    expected[idx] = NEW[0]
+    np.testing.assert_array_equal(mrcz.readMRC(path)[0], expected)
+    assert path.stat().st_size == 1024 + expected.nbytes
+
+
+@pytest.mark.parametrize("surplus", [b"by others", bytes(5000) + b"by others"])
+def test_what_others_put_behind_the_pixels_stays(tmp_path: Path, surplus: bytes) -> None:
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(OLD, path)
+    with open(path, "ab") as file:
+        file.write(surplus)
+    mrcz.writeMRC(NEW[:1], path, idx=2)
+    assert path.read_bytes().endswith(surplus)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("options", [RAW, CHECKED, {"compressor": "lz4"}])
 def test_a_life_of_writes_and_kills(

@@ -232,7 +232,7 @@ def parse_options(
     """
     if not isinstance(compressor, str) or compressor not in REVERSE_COMPRESSOR_ENUM:
         known = ", ".join(repr(name) for name in REVERSE_COMPRESSOR_ENUM)
-        raise ValueError(f"Unknown compressor {compressor!r}; one of {known}")
+        raise ValueError(f"Unknown compressor {compressor!r}; one of 'auto', {known}")
     clevel = integer("clevel", clevel, 0, 9)
     if shuffle is not None and (not isinstance(shuffle, str) or shuffle not in SHUFFLES):
         raise ValueError(f"shuffle must be one of {[*SHUFFLES, 'auto']}, not {shuffle!r}")

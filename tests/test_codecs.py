@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
@@ -175,3 +176,8 @@ def test_frames_of_two_gigabytes_are_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"2\*\*31|2 GiB|2147483"):
         mrcz.writeMRC(huge, tmp_path / "huge.mrcz", compressor="zstd")
     assert not (tmp_path / "huge.mrcz").exists()
+
+
+def test_an_unknown_compressor_is_told_of_auto() -> None:
+    with pytest.raises(ValueError, match=r"Unknown compressor 'zsdt'; one of 'auto', .*'zstd'"):
+        mrcz.writeMRC(np.ones((3, 3)), io.BytesIO(), compressor="zsdt")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import MRCFormatError, MRCTruncatedError
-from .headerindex import INDEX_ENTRIES, read_index
+from .headerindex import INDEX_HEAD_BYTES, INDEX_TAIL_BYTES, read_index
 from .modes import (
     COMPRESSOR_ENUM,
     COMPRESSOR_FACTOR,
@@ -44,11 +44,12 @@ HEADER_DTYPE = np.dtype(
         ("nsymbt", "<i4"),  # bytes of extended header
         ("extra1", "V8"),
         ("exttyp", "S4"), ("nversion", "<i4"),
-        ("extra2", "V20"),
+        ("index_head", f"V{INDEX_HEAD_BYTES}"),  # MRCZ >= 1.0, compressed
+        ("extra2", "V4"),
         ("voltage", "<f4"), ("c3", "<f4"), ("gain", "<f4"),  # kV, mm, counts/e-
         ("packed_bytes", "<i8"),
         ("imod_stamp", "<i4"), ("imod_flags", "<i4"),
-        ("index_check", "<u4"), ("index", "<u4", INDEX_ENTRIES),  # MRCZ >= 1.0, compressed
+        ("index_check", "<u4"), ("index_tail", f"V{INDEX_TAIL_BYTES}"),
         ("origin", "<f4", 3),
         ("map", "S4"), ("machst", "V4"),
         ("rms", "<f4"),
@@ -199,7 +200,7 @@ class Record:
             return {}
         fields = self.fields
         starts = read_index(self.nz, fields["packed_bytes"],
-                            [int(entry) for entry in fields["index"]], fields["index_check"])
+                            fields["index_head"] + fields["index_tail"], fields["index_check"])
         return {frame: self.data_offset + start for frame, start in starts.items()}
 
     @property

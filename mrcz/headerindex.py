@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import struct
 from binascii import crc32
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["INDEX_ENTRIES", "make_index", "read_index"]
+__all__ = ["INDEX_HEAD_BYTES", "INDEX_TAIL_BYTES", "make_index", "read_index"]
 
-INDEX_ENTRIES = 8
+INDEX_HEAD_BYTES, INDEX_TAIL_BYTES = 16, 32
+"""Bytes of the record that the index has, in two places."""
+_INDEX_BYTES = INDEX_HEAD_BYTES + INDEX_TAIL_BYTES
+_COUNTS = (16, 8)
+"""How many entries share the bytes: many short ones if they suffice, else few long ones."""
 
 
-def index_step(nz: int) -> int:
-    """Return how many frames apart the entries of the index are: a power of two.
+def _frames(nz: int, count: int) -> range:
+    """Return the frames of at most `count` entries, a power of two apart.
 
     So entries stay right, or every second one does, when frames are appended.
     """
     step = 1
-    while (nz - 1) // step > INDEX_ENTRIES:
+    while (nz - 1) // step > count:
         step *= 2
-    return step
+    return range(step, nz, step)
 
 
-def index_check(nz: int, packed_bytes: int, entries: Sequence[int]) -> int:
-    """Return the check word of an index: CRC-32 of NZ, packed bytes and the entries."""
-    return crc32(struct.pack(f"<iq{INDEX_ENTRIES}I", nz, packed_bytes, *entries))
+def _line(frame: int, nz: int, packed_bytes: int) -> int:
+    """Return where a chunk would start if all were of a length; entries count from there."""
+    return frame * packed_bytes // nz
+
+
+def _check_word(nz: int, packed_bytes: int, count: int, data: bytes) -> int:
+    return crc32(struct.pack("<iqB", nz, packed_bytes, count) + data)
+
+
+def _pack(deviations: list[int], count: int) -> bytes | None:
+    """Return the index's bytes; None if a deviation needs more than its share."""
+    width = _INDEX_BYTES // count
+    try:
+        entries = [each.to_bytes(width, "little", signed=True) for each in deviations]
+    except OverflowError:
+        return None
+    return b"".join(entries).ljust(_INDEX_BYTES, b"\0")
 
 
 def make_index(nz: int, packed_bytes: int, starts: Mapping[int, int]) -> dict[str, Any]:
@@ -36,31 +54,40 @@ def make_index(nz: int, packed_bytes: int, starts: Mapping[int, int]) -> dict[st
     nz, packed_bytes : int
         As in the record.
     starts : mapping of int to int
-        Frame to offset of its chunk, counted from the first chunk; at least of the
-        multiples of ``index_step(nz)``.
+        Frame to offset of its chunk, counted from the first chunk, of those that are known.
     """
-    step = index_step(nz)
-    frames = range(step, nz, step)
-    if packed_bytes >= 1 << 32 or not all(frame in starts for frame in frames):
-        return {"index": [0] * INDEX_ENTRIES, "index_check": 0}
-    entries = [starts[frame] for frame in frames]
-    entries += [0] * (INDEX_ENTRIES - len(entries))
-    return {"index": entries, "index_check": index_check(nz, packed_bytes, entries)}
+    check, data = 0, bytes(_INDEX_BYTES)
+    for count in _COUNTS:
+        frames = _frames(nz, count)
+        if all(frame in starts for frame in frames):
+            packed = _pack([starts[frame] - _line(frame, nz, packed_bytes) for frame in frames],
+                           count)
+            if packed is not None:
+                check, data = _check_word(nz, packed_bytes, count, packed), packed
+                break
+    return {"index_check": check, "index_head": data[:INDEX_HEAD_BYTES],
+            "index_tail": data[INDEX_HEAD_BYTES:]}
 
 
-def read_index(
-    nz: int, packed_bytes: int, entries: Sequence[int], check: int
-) -> dict[int, int]:
+def read_index(nz: int, packed_bytes: int, data: bytes, check: int) -> dict[int, int]:
     """Return frame to offset of its chunk, counted from the first one; empty if it is void.
 
     Parameters
     ----------
-    nz, packed_bytes, entries, check
+    nz, packed_bytes, check : int
         Fields of the record.
+    data : bytes
+        Both parts of the index.
     """
-    if not any(entries) or index_check(nz, packed_bytes, entries) != check:
-        return {}
-    step = index_step(nz)
-    starts = {number * step: entry for number, entry in enumerate(entries, 1) if entry}
-    edges = [0, *starts.values(), packed_bytes]
-    return starts if edges == sorted(edges) and max(starts) < nz else {}
+    for count in _COUNTS if check else ():
+        if _check_word(nz, packed_bytes, count, data) == check:
+            width = _INDEX_BYTES // count
+            starts = {
+                frame: _line(frame, nz, packed_bytes)
+                + int.from_bytes(data[place : place + width], "little", signed=True)
+                for frame, place in zip(_frames(nz, count), range(0, _INDEX_BYTES, width),
+                                        strict=False)
+            }
+            edges = [0, *starts.values(), packed_bytes]
+            return starts if edges == sorted(edges) else {}
+    return {}

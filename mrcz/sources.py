@@ -46,7 +46,7 @@ class Source:
     name: str
     identity: object = None
     version: Hashable = None
-    request_bytes: int = 1 << 13
+    request_bytes: int = 1 << 12
     window_bytes: int = 1 << 16
 
     def read_into(self, offset: int, view: memoryview) -> None:

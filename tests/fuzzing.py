@@ -224,14 +224,17 @@ def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) ->
         _seal_journal(data, rng)
         return
     if rng.random() < 0.5:
-        place = 164 + 4 * rng.randrange(8)
-        old = struct.unpack_from("<I", data, place)[0]
-        struct.pack_into("<I", data, place, rng.choice((0, old + 1, old - 16, 16, 1 << 31,
-                                                        rng.randrange(len(data)))) & 0xFFFFFFFF)
-        facts = struct.pack("<iq8I", struct.unpack_from("<i", data, 8)[0],
-                            struct.unpack_from("<q", data, 144)[0],
-                            *struct.unpack_from("<8I", data, 164))
-        struct.pack_into("<I", data, 160, zlib.crc32(facts))
+        count = rng.choice((16, 8))
+        index = data[112:128] + data[164:196]
+        width = len(index) // count
+        place = width * rng.randrange(count)
+        old = int.from_bytes(index[place : place + width], "little")
+        new = rng.choice((0, old + 1, old - 16, 16, 1 << 8 * width - 1, rng.randrange(len(data))))
+        index[place : place + width] = (new % (1 << 8 * width)).to_bytes(width, "little")
+        data[112:128], data[164:196] = index[:16], index[16:]
+        facts = struct.pack("<iqB", struct.unpack_from("<i", data, 8)[0],
+                            struct.unpack_from("<q", data, 144)[0], count)
+        struct.pack_into("<I", data, 160, zlib.crc32(facts + index))
         return
     start, end = data.rfind(b"MRCZTRLR"), data.rfind(b"MRCZTEND")
     if 0 < start < end - 16:

@@ -9,6 +9,7 @@ import numpy as np
 from .blocks import BlockTable, Cut, Planes, cut_chunk, parse_block_table, without_filter
 from .buffers import BufferPool, address_of
 from .cache import Cache
+from .checksums import SEGMENT_BYTES, hash_segments
 from .codec import (
     BLOSC_PRESENT,
     CHUNK_HEADER_BYTES,
@@ -108,6 +109,27 @@ class ChunkReader:
         """Decompress the blocks ``first`` to ``last - 1`` to `address`."""
         self._read_cut(chunk, _cut(chunk, first, last), address)
 
+    def read_hashed(self, chunk: Chunk, first: int, last: int, address: int) -> list[int]:
+        """Decompress blocks, and return the checksums of the chunk's segments that start in them.
+
+        Those before the first block belong to it. The blocks must lie in order.
+        """
+        cut = _cut(chunk, first, last)
+        (begin, stop), = cut.ranges
+        start = 0 if first == 0 else begin
+        # The last segment may end in other blocks: as many bytes are read besides.
+        end = min(-(-stop // SEGMENT_BYTES) * SEGMENT_BYTES, chunk.header.cbytes)
+        room = len(cut.prefix)
+        with self._pool.borrow(room + end - start) as buffer:
+            stored = buffer.data[room:]
+            self._source.read_into(chunk.offset + start, stored)
+            segments = hash_segments(stored[-start % SEGMENT_BYTES :])
+            # What lies before the blocks has been hashed: their own header goes there.
+            data = buffer.data[begin - start :][: cut.header.cbytes]
+            data[:room] = cut.prefix
+            self.decompress(chunk.frame, data, cut.header, chunk.offset, address)
+        return segments
+
     def read_bytes(self, chunk: Chunk, start: int, out: Pixels, cache: Cache | None) -> None:
         """Fill `out`, contiguous bytes, with those of a frame from `start` on.
 
@@ -136,18 +158,15 @@ class ChunkReader:
                 self._copy(chunk, block, position - begin, part)
                 position = end
 
-    def load(self, chunk: Chunk, cut: Cut, view: memoryview) -> None:
-        """Fill `view` with a cut of a chunk, to be decompressed."""
-        position = len(cut.prefix)
-        view[:position] = cut.prefix
-        for start, stop in cut.ranges:
-            self._source.read_into(chunk.offset + start, view[position : position + stop - start])
-            position += stop - start
-
     def _read_cut(self, chunk: Chunk, cut: Cut, address: int) -> None:
         with self._pool.borrow(cut.header.cbytes) as buffer:
-            self.load(chunk, cut, buffer.data)
-            self.decompress(chunk.frame, buffer.data, cut.header, chunk.offset, address)
+            view, position = buffer.data, len(cut.prefix)
+            view[:position] = cut.prefix
+            for start, stop in cut.ranges:
+                end = position + stop - start
+                self._source.read_into(chunk.offset + start, view[position:end])
+                position = end
+            self.decompress(chunk.frame, view, cut.header, chunk.offset, address)
 
     def _block(self, chunk: Chunk, number: int, wanted: int) -> _Block:
         """Return a block of which `wanted` bytes are needed."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blocks import cut_chunk
 from .buffers import PIECE_BYTES, BufferPool, address_of
 from .cache import Cache
+from .checksums import checksum_of, combine
 from .chunks import Chunk, ChunkReader
 from .errors import MRCChecksumError
 from .frames import FrameTable
@@ -18,7 +18,6 @@ from .header import Record
 from .parallel import blosc_settings, run_ordered
 from .pixels import Pixels, disk_to_memory
 from .sources import Source
-from .trailer import hash_of, hasher
 
 __all__ = ["FrameDecoder"]
 
@@ -26,16 +25,7 @@ _PARALLEL_BYTES = 1 << 19
 """Blocks of this many bytes together are a task."""
 
 
-class _Part(NamedTuple):
-    """Stored bytes of a piece of a frame, for its checksum; `buffer` goes back to the pool."""
-
-    frame: int
-    data: memoryview
-    buffer: Pixels
-    is_last: bool
-
-
-Task = Callable[[], _Part | None]
+Task = Callable[[], None]
 
 
 class FrameDecoder:
@@ -107,11 +97,8 @@ class FrameDecoder:
         if self._record.compressor is None:
             run_ordered(tasks, _call, threads=threads)
             return
-        # Small frames are verified by whoever reads them, and need not wait for each other.
-        in_order = self._checksums is not None and self._record.frame_bytes >= 2 * PIECE_BYTES
         with blosc_settings():
-            run_ordered(tasks, _call, _Verifier(self).consume if in_order else None,
-                        threads=threads)
+            run_ordered(tasks, _call, threads=threads)
 
     # Planning: which task fills which part of the output.
 
@@ -204,15 +191,16 @@ class FrameDecoder:
             yield partial(self._decode_run, frame, 1, address, 0)
             return
         step = max(1, PIECE_BYTES // header.blocksize)
-        decode: Callable[..., _Part | None] = self._chunks.read_blocks
+        pieces = [(first, min(first + step, header.block_count))
+                  for first in range(0, header.block_count, step)]
+        read: Callable[..., None] = self._chunks.read_blocks
         if self._checksums is not None:
             if (np.diff(chunk.blocks.starts) > 0).all():
-                decode = self._decode_and_keep
+                read = partial(self._read_and_verify, _Pieces(len(pieces)))
             else:
                 yield partial(self._verify_chunk, frame)
-        for first in range(0, header.block_count, step):
-            last = min(first + step, header.block_count)
-            yield partial(decode, chunk, first, last, address + first * header.blocksize)
+        for first, last in pieces:
+            yield partial(read, chunk, first, last, address + first * header.blocksize)
 
     # Work: what a task does.
 
@@ -225,21 +213,18 @@ class FrameDecoder:
             for frame in range(first, first + count):
                 offset, end = self._table.span(frame)
                 data = view[offset - start : end - start]
-                self._compare(frame, data)
+                self._verify(frame, data)
                 header = self._chunks.check(frame, data, offset, end)
                 self._chunks.decompress(frame, data, header, offset, address)
                 address += stride
 
-    def _decode_and_keep(self, chunk: Chunk, first: int, last: int, address: int) -> _Part:
-        """Decompress blocks, and return their stored bytes for the checksum of the frame."""
-        assert chunk.blocks is not None
-        cut = cut_chunk(chunk.header, chunk.blocks, first, last)
-        buffer = self._pool.take(cut.header.cbytes)
-        view = buffer.data[: cut.header.cbytes]
-        self._chunks.load(chunk, cut, view)
-        self._chunks.decompress(chunk.frame, view, cut.header, chunk.offset, address)
-        return _Part(chunk.frame, view[len(cut.prefix) :], buffer,
-                     last == chunk.header.block_count)
+    def _read_and_verify(
+        self, pieces: _Pieces, chunk: Chunk, first: int, last: int, address: int
+    ) -> None:
+        """Decompress a piece of a frame; who reads the last one compares the checksum."""
+        segments = self._chunks.read_hashed(chunk, first, last, address)
+        if (digests := pieces.add(first, segments)) is not None:
+            self._compare_checksum(chunk.frame, combine(digests))
 
     def _read_rows(self, frame: int, first: int, out: Pixels, cache: Cache | None) -> None:
         """Fill `out`, (rows, nx), from row `first` on, converting as needed."""
@@ -267,61 +252,42 @@ class FrameDecoder:
 
     # Verification.
 
-    def prefix_hasher(self, frame: int) -> Any:
-        """Return a hasher of a chunk's header and table of blocks."""
-        chunk = self._chunks.find(frame)
-        return hasher(self._source.read(chunk.offset, chunk.header.prefix_bytes))
-
-    def compare_digest(self, frame: int, digest: int) -> None:
-        """Compare a chunk's checksum with the one in the trailer.
-
-        Raises
-        ------
-        MRCChecksumError
-            If they differ.
-        """
-        assert self._checksums is not None
-        if digest != self._checksums[frame]:
-            raise MRCChecksumError(f"frame {frame} is not what was written",
-                                   path=self._record.path, offset=self._table.span(frame)[0],
-                                   expected=f"checksum {self._checksums[frame]:016x}",
-                                   found=f"{digest:016x}")
-
-    def release(self, part: _Part) -> None:
-        """Give a part's buffer back."""
-        self._pool.give(part.buffer)
-
-    def _compare(self, frame: int, chunk: memoryview) -> None:
+    def _verify(self, frame: int, chunk: memoryview) -> None:
         if self._checksums is not None:
-            self.compare_digest(frame, hash_of(chunk))
+            self._compare_checksum(frame, checksum_of(chunk))
 
     def _verify_chunk(self, frame: int) -> None:
         """Read a chunk for its checksum alone."""
         start, stop = self._table.span(frame)
         with self._pool.borrow(stop - start) as buffer:
             self._source.read_into(start, buffer.data)
-            self._compare(frame, buffer.data)
+            self._verify(frame, buffer.data)
+
+    def _compare_checksum(self, frame: int, found: int) -> None:
+        assert self._checksums is not None
+        if found != self._checksums[frame]:
+            raise MRCChecksumError(f"frame {frame} is not what was written",
+                                   path=self._record.path, offset=self._table.span(frame)[0],
+                                   expected=f"checksum {self._checksums[frame]:016x}",
+                                   found=f"{found:016x}")
 
 
-class _Verifier:
-    """Makes the checksums of frames from their parts, which come in order."""
+class _Pieces:
+    """Gathers the checksums of a frame's segments from its pieces, which come in any order."""
 
-    def __init__(self, decoder: FrameDecoder) -> None:
-        self._decoder = decoder
-        self._digest: Any = None
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._segments: dict[int, list[int]] = {}
 
-    def consume(self, part: _Part | None) -> None:
-        """Take the next part; None for work that has verified itself."""
-        if part is None:
-            return
-        if self._digest is None:
-            self._digest = self._decoder.prefix_hasher(part.frame)
-        self._digest.update(part.data)
-        self._decoder.release(part)
-        if part.is_last:
-            digest, self._digest = self._digest.intdigest(), None
-            self._decoder.compare_digest(part.frame, digest)
+    def add(self, first: int, segments: list[int]) -> list[int] | None:
+        """Take those of the piece that starts with a block; return all once they are there."""
+        with self._lock:
+            self._segments[first] = segments
+            if len(self._segments) < self._count:
+                return None
+        return [digest for _, part in sorted(self._segments.items()) for digest in part]
 
 
-def _call(task: Task) -> _Part | None:
-    return task()
+def _call(task: Task) -> None:
+    task()

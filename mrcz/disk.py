@@ -31,8 +31,6 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class _DescriptorSink(Sink):
-    can_read = True
-
     def __init__(self, name: str, fd: int) -> None:
         self.name = name
         self.fd = fd
@@ -154,23 +152,6 @@ class _ChangingFile(_DescriptorSink):
             self._hold(offset, view[:within])
         super().write_at(offset + within, view[within:])
 
-    def read_at(self, offset: int, nbytes: int) -> bytes:
-        """Return bytes that were written, held or not; the record excepted."""
-        data = super().read_at(offset, nbytes)
-        if offset >= self._kept:
-            return data
-        patched = bytearray(data)
-        with self._lock:
-            position = 0
-            for place, count in self._held:
-                start, stop = max(offset, place), min(offset + nbytes, place + count)
-                if start < stop:
-                    assert self._spool is not None
-                    self._spool.seek(position + start - place)
-                    patched[start - offset : stop - offset] = self._spool.read(stop - start)
-                position += count
-        return bytes(patched)
-
     def _hold(self, offset: int, view: memoryview) -> None:
         if offset == 0 and len(view) == HEADER_BYTES:
             self._record = bytes(view)
@@ -222,11 +203,11 @@ class _ChangingFile(_DescriptorSink):
 
     def _close_journal(self, journal: Journal) -> Journal:
         """Write the record and the footer; from here on the change counts."""
-        old = super().read_at(0, HEADER_BYTES)
+        old = self.read_at(0, HEADER_BYTES)
         super().write_at(journal.record, self._record or old)
         checksum = 0
         for start in range(journal.body, journal.footer, _STEP_BYTES):
-            data = super().read_at(start, min(_STEP_BYTES, journal.footer - start))
+            data = self.read_at(start, min(_STEP_BYTES, journal.footer - start))
             checksum = crc32(data, checksum)
         journal = replace(journal, old_record=crc32(old), checksum=checksum)
         self._sync_if_asked()
@@ -238,7 +219,7 @@ class _ChangingFile(_DescriptorSink):
     def complete(self, journal: Journal) -> None:
         """Do what a journal says, and remove it; again, if need be."""
         self.copy_from(self.fd, journal.body, journal.record, journal.offset)
-        super().write_at(0, super().read_at(journal.record, HEADER_BYTES))
+        super().write_at(0, self.read_at(journal.record, HEADER_BYTES))
         self._sync_if_asked()
         self.truncate(journal.start)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from .checksums import can_hash, hash_of
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError
 from .frames import FrameTable
@@ -16,7 +17,7 @@ from .parallel import run_ordered, threads_of
 from .progress import Advance, shown, title_of
 from .reader import MRCReader
 from .sources import Source
-from .trailer import can_hash, hash_of, read_trailer, trailer_bytes, trailer_start
+from .trailer import read_trailer, trailer_bytes, trailer_start
 
 __all__ = ["Finding", "check_file", "verify"]
 

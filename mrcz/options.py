@@ -7,10 +7,10 @@ from typing import Any
 
 from . import metadata
 from .arguments import number
+from .checksums import require_hash
 from .codec import CodecOptions, parse_options
 from .header import byteorder_of
 from .parallel import threads_of
-from .trailer import require_hash
 from .units import parse_pixelsize
 
 __all__ = ["AUTO", "WriteOptions", "parse_write_options"]

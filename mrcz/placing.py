@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from .checksums import ChunkHasher, checksum_of
 from .codec import CHUNK_HEADER_BYTES, MAX_OVERHEAD, ChunkHeader, join_headers, read_chunk_header
 from .pixels import Pixels
 from .sinks import Sink
-from .trailer import hash_of, hasher
 
 __all__ = ["ChunkPlacer"]
-
-_MOST_KEPT = 32 << 20
-"""Bytes of a frame's pieces that are kept until its header is known."""
-
-_READ_BACK_BYTES = 4 << 20
 
 
 class ChunkPlacer:
@@ -55,8 +50,7 @@ class ChunkPlacer:
         self._checksum = checksum
         self._headers: list[ChunkHeader] = []  # of the pieces of the frame under way
         self._starts: list[Pixels] = []
-        self._keeps = True
-        self._payloads: list[memoryview] = []  # for the checksum, which begins with the header
+        self._hasher: ChunkHasher | None = None  # of the frame under way
 
     def write_chunks(self, chunks: Sequence[bytes]) -> None:
         """Append frames that are chunks already."""
@@ -65,7 +59,7 @@ class ChunkPlacer:
         self.end += len(data)
         self.lengths += map(len, chunks)
         if self._checksum:
-            self.checksums += map(hash_of, chunks)
+            self.checksums += map(checksum_of, chunks)
 
     def write_piece(self, start: int, chunk: bytes) -> None:
         """Write the blocks of a piece of a frame, itself a chunk; `join_pieces` does the rest.
@@ -78,33 +72,20 @@ class ChunkPlacer:
             The piece, compressed.
         """
         header = read_chunk_header(chunk)
-        if start == 0:
-            self._headers, self._starts, self._payloads = [], [], []
-            self._keeps = True
         whole = header._replace(nbytes=self._frame_bytes)
+        if start == 0:
+            self._headers, self._starts = [], []
+            self._hasher = ChunkHasher(whole.prefix_bytes) if self._checksum else None
         position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
         payload = memoryview(chunk)[header.prefix_bytes :]
         self._sink.write_at(self.end + position, payload)
         self.extent = max(self.extent, self.end + position + len(payload))
-        if self._checksum and self._keeps:
-            self._keep(payload)
+        if self._hasher is not None:
+            self._hasher.update(payload)
         if not header.is_memcpy:
             starts = np.frombuffer(chunk, "<i4", header.block_count, CHUNK_HEADER_BYTES)
             self._starts.append(starts + (position - header.prefix_bytes))
         self._headers.append(header)
-
-    def _keep(self, payload: memoryview) -> None:
-        """Keep a piece for the checksum; large frames are rather read back."""
-        self._payloads.append(payload)
-        if self._sink.can_read and sum(map(len, self._payloads)) > _MOST_KEPT:
-            self._payloads = []
-            self._keeps = False
-
-    def _written(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield what was written of the frame under way, by offsets from its start."""
-        for offset in range(start, stop, _READ_BACK_BYTES):
-            count = min(_READ_BACK_BYTES, stop - offset)
-            yield self._sink.read_at(self.end + offset, count)
 
     def join_pieces(self) -> bool:
         """Write the header and the table of the frame whose pieces are written.
@@ -120,11 +101,8 @@ class ChunkPlacer:
         table = b"".join(starts.astype("<i4").tobytes() for starts in self._starts)
         prefix = joined.pack() + table
         self._sink.write_at(self.end, prefix)
-        if self._checksum:
-            digest = hasher(prefix)
-            for payload in self._payloads or self._written(len(prefix), joined.cbytes):
-                digest.update(payload)
-            self.checksums.append(digest.intdigest())
+        if self._hasher is not None:
+            self.checksums.append(self._hasher.digest(prefix))
         self.end += joined.cbytes
         self.lengths.append(joined.cbytes)
         return True

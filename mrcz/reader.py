@@ -14,6 +14,7 @@ import numpy as np
 from . import metadata
 from .arguments import integer
 from .cache import Cache
+from .checksums import hash_of
 from .codec import CHUNK_HEADER_BYTES
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError, MRCTruncatedError
@@ -28,7 +29,7 @@ from .pixels import Pixels, memory_dtype
 from .progress import Advance
 from .recycling import empty
 from .sources import Source
-from .trailer import Trailer, find_trailer, hash_of
+from .trailer import Trailer, find_trailer
 
 __all__ = ["MRCReader"]
 

@@ -12,6 +12,7 @@ from itertools import accumulate
 import numpy as np
 
 from .buffers import address_of
+from .checksums import can_hash, checksum_of
 from .chunksearch import ChunkSearch, length_of
 from .codec import MAX_CHUNK_BYTES, compress, parse_options
 from .disk import AtomicFile
@@ -22,7 +23,7 @@ from .parallel import blosc_settings
 from .pixels import Pixels
 from .progress import Advance, shown, title_of, unseen
 from .reader import MRCReader
-from .trailer import can_hash, hash_of, make_trailer
+from .trailer import make_trailer
 
 __all__ = ["RepairReport", "repair", "salvage_file"]
 
@@ -206,7 +207,7 @@ class _ChunkSalvage:
                 data = self._source.read(*chunks[frame]) if frame in chunks else filler
                 sink.write_at(position, data)
                 lengths.append(len(data))
-                checksums.append(hash_of(data) if can_hash() else 0)
+                checksums.append(checksum_of(data) if can_hash() else 0)
                 position += len(data)
                 self._advance(len(data))
             packed = position - record.data_offset
@@ -236,7 +237,7 @@ class _ChunkSalvage:
             chunk = self._source.read(offset, length)
             self._advance(length)
             # A header whose sizes are damaged fits no chunk, however sound that is.
-            if hash_of(chunk) == checksum and length_of(chunk, self._record, offset,
+            if checksum_of(chunk) == checksum and length_of(chunk, self._record, offset,
                                                            self._source.size) == length:
                 found[frame] = (offset, length)
         return found

@@ -29,16 +29,9 @@ class Sink:
     ----------
     name : str
         For messages.
-    can_read : bool
-        Whether `read_at` gives back what was written.
     """
 
     name: str
-    can_read = False
-
-    def read_at(self, offset: int, nbytes: int) -> bytes:
-        """Return bytes that were written."""
-        raise NotImplementedError
 
     def write_at(self, offset: int, data: Any) -> None:
         """Write all of `data`, a contiguous buffer, at `offset`."""

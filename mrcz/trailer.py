@@ -3,82 +3,45 @@
 Little-endian, directly behind the chunks (at data offset + packed bytes)::
 
     0       8 bytes  magic "MRCZTRLR"
-    8       u32      version of this layout: 1
+    8       u32      version of this layout: 2 (1 was never released)
     12      u32      bytes of an entry: 24
     16      u64      number of frames n
     24      u64      checksum of all bytes before the first chunk: record and metadata
-    32      n entries of u64 offset, u64 length, u64 checksum of the chunk's bytes
+    32      n entries of u64 offset, u64 length, u64 checksum of a chunk, see `checksums`
     32+24n  u64      checksum of the trailer's bytes before this word
     40+24n  8 bytes  magic "MRCZTEND"
 
-Checksums are XXH3-64 with seed 0. Readers that don't know the trailer ignore it, since
+Other checksums are XXH3-64 with seed 0. Readers that don't know the trailer ignore it, since
 nothing points at it: packed bytes counts the chunks alone.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
 import struct
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from .checksums import can_hash, hash_of
 from .codec import BLOSC2_OVERHEAD, CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES
-from .errors import MissingCodecError, MRCChecksumError, MRCError, MRCFormatError
+from .errors import MRCChecksumError, MRCError, MRCFormatError
 from .header import Record
 from .pixels import Pixels
 from .sources import Source
 
-__all__ = ["Trailer", "can_hash", "find_trailer", "has_trailer", "hash_of", "hasher",
-           "read_trailer", "trailer_start"]  # fmt: skip
+__all__ = ["Trailer", "find_trailer", "has_trailer", "make_trailer", "read_trailer",
+           "trailer_bytes", "trailer_start"]  # fmt: skip
 
 logger = logging.getLogger("mrcz")
 
 MAGIC, END_MAGIC = b"MRCZTRLR", b"MRCZTEND"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<8sIIQQ")
 _TAIL = struct.Struct("<Q8s")
 _ENTRY = np.dtype([("offset", "<u8"), ("length", "<u8"), ("checksum", "<u8")])
-
-
-@lru_cache(maxsize=1)
-def _xxhash() -> Any:
-    try:
-        return importlib.import_module("xxhash")
-    except ImportError:
-        return None
-
-
-def can_hash() -> bool:
-    """Return whether the package for checksums is installed."""
-    return _xxhash() is not None
-
-
-def require_hash() -> None:
-    """Check that checksums can be made.
-
-    Raises
-    ------
-    MissingCodecError
-        Without the package xxhash.
-    """
-    if not can_hash():
-        raise MissingCodecError("checksum=True needs the package 'xxhash': pip install xxhash")
-
-
-def hasher(data: Any = b"") -> Any:
-    """Return an object with ``update`` and ``intdigest``."""
-    return _xxhash().xxh3_64(data)
-
-
-def hash_of(data: Any) -> int:
-    """Return the checksum of a buffer."""
-    return int(_xxhash().xxh3_64_intdigest(data))
 
 
 @dataclass(frozen=True)

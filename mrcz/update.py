@@ -17,6 +17,7 @@ from itertools import accumulate, islice
 from typing import Any
 
 from .arguments import integer
+from .checksums import checksum_of
 from .codec import CodecOptions, parse_options
 from .containers import Container
 from .disk import AtomicFile, InPlaceFile, complete_change
@@ -31,7 +32,7 @@ from .pixels import writable_mode
 from .reader import MRCReader
 from .sources import FileSource, Source, is_url
 from .statistics import Statistics
-from .trailer import Trailer, hash_of, make_trailer, trailer_bytes
+from .trailer import Trailer, make_trailer, trailer_bytes
 from .writer import StackWriter
 
 __all__ = ["write_frames"]
@@ -259,7 +260,7 @@ class _Update:
         return Trailer(
             [start for start, _ in spans],
             [stop - start for start, stop in spans],
-            [hash_of(reader.source.read(start, stop - start)) for start, stop in spans],
+            [checksum_of(reader.source.read(start, stop - start)) for start, stop in spans],
             0,  # the header changes anyway
         )
 

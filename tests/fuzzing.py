@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import mrcz
-from mrcz import decoding, journal, trailer
+from mrcz import checksums, decoding, journal
 
 from . import dm_writer as w
 from .builders import DATA, ramp
@@ -240,7 +240,7 @@ def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) ->
     if 0 < start < end - 16:
         place = start + rng.randrange(8, end - 8 - start)
         data[place] = rng.randrange(256)
-        struct.pack_into("<Q", data, end - 8, trailer.hash_of(bytes(data[start : end - 8])))
+        struct.pack_into("<Q", data, end - 8, checksums.hash_of(bytes(data[start : end - 8])))
 
 
 def _seal_journal(data: bytearray, rng: random.Random) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import disk, encoding, journal, placing, sources
+from mrcz import disk, encoding, journal, sources
 from mrcz.reader import MRCReader
 
 from .processes import by_night
@@ -242,11 +242,10 @@ def test_a_reader_keeps_what_it_opened(tmp_path: Path, caplog: pytest.LogCapture
     assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([overwritten(2), OLD]))
 
 
-def test_frames_read_back_for_their_checksums_while_they_are_held(
+def test_frames_in_pieces_where_a_trailer_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frame so large that its pieces aren't kept, and a trailer so long that it is held."""
-    monkeypatch.setattr(placing, "_MOST_KEPT", 0)
+    """The pieces go over a trailer so long that it stays until all is written."""
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 12)
     encoding._piece_bytes.cache_clear()
     path = tmp_path / "a.mrcz"

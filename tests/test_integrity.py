@@ -11,7 +11,8 @@ import pytest
 import xxhash
 
 import mrcz
-from mrcz import decoding, disk, encoding, placing
+from mrcz import decoding, disk, encoding
+from mrcz.checksums import ChunkHasher, checksum_of
 from mrcz.reader import MRCReader
 
 MOVIE = np.random.default_rng(4).poisson(2, (12, 40, 50)).astype("int16")
@@ -36,6 +37,63 @@ def flip(path: Path, offset: int, value: int = 0xFF) -> None:
     path.write_bytes(data)
 
 
+def as_specified(chunk: bytes) -> int:
+    """Return the checksum of a chunk as docs/specification.rst has it."""
+    digests = [xxhash.xxh3_64_digest(chunk[start : start + 131072])[::-1]  # little-endian
+               for start in range(0, len(chunk), 131072)]
+    if len(digests) == 1:
+        return int.from_bytes(digests[0], "little")
+    return xxhash.xxh3_64_intdigest(b"".join(digests))
+
+
+@pytest.mark.parametrize("size", [16, 131071, 131072, 131073, 262144, 500_000])
+def test_checksum_of_a_chunk_whatever_its_pieces(size: int) -> None:
+    chunk = np.random.default_rng(size).bytes(size)
+    expected = as_specified(chunk)
+    assert checksum_of(chunk) == checksum_of(memoryview(bytearray(chunk))) == expected
+    dice = np.random.default_rng(1)
+    for prefix in (16, 20, 4096, 131071, 131072, 131073, 300_000):
+        if prefix > size:
+            continue
+        for most in (1000, 131072, 1 << 20):
+            hasher, position = ChunkHasher(prefix), prefix
+            while position < size:
+                count = int(dice.integers(1, most, endpoint=True))
+                hasher.update(memoryview(chunk)[position : position + count])
+                position += count
+            assert hasher.digest(chunk[:prefix]) == expected
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [("i1", 1), ("u2", 3000), ("f4", 1)])
+@pytest.mark.parametrize("blocksize", [None, 1 << 14])
+def test_checksums_of_frames_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, scale: float,
+    blocksize: int | None,
+) -> None:
+    """Segments start and end anywhere in the blocks; pieces smaller than a segment, too."""
+    path = tmp_path / "a.mrcz"
+    pixels = (np.random.default_rng(5).standard_normal((2, 700, 1000)) * scale).astype(dtype)
+    mrcz.writeMRC(pixels, path, compressor="lz4", blocksize=blocksize, checksum=True)
+    raw = path.read_bytes()
+    spans = chunks_of(path)
+    with MRCReader(path) as reader:
+        assert reader.trailer is not None
+        assert list(reader.trailer.checksums) == [as_specified(raw[a:b]) for a, b in spans]
+    for piece in (1, 1 << 16, 1 << 18, 1 << 20):
+        monkeypatch.setattr(decoding, "PIECE_BYTES", piece)
+        for threads in (1, 3):
+            assert np.array_equal(mrcz.readMRC(path, n_threads=threads)[0], pixels)
+    start, stop = spans[1]
+    monkeypatch.setattr(decoding, "PIECE_BYTES", 1 << 18)
+    for offset in (*range(start, stop, (stop - start) // 20), stop - 1):
+        damaged = bytearray(raw)
+        damaged[offset] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(mrcz.MRCFormatError, match="frame 1"):
+            mrcz.readMRC(path)
+        assert np.array_equal(mrcz.readMRC(path, idx=0)[0], pixels[0])
+
+
 def test_trailer_byte_by_byte(path: Path) -> None:
     """As docs/specification.rst has it."""
     raw = path.read_bytes()
@@ -43,13 +101,13 @@ def test_trailer_byte_by_byte(path: Path) -> None:
     start = 1024 + struct.unpack_from("<i", raw, 92)[0]
     trailer = raw[start + packed :]
     magic, version, entry, count, head = struct.unpack_from("<8sIIQQ", trailer)
-    assert (magic, version, entry, count) == (b"MRCZTRLR", 1, 24, 12)
+    assert (magic, version, entry, count) == (b"MRCZTRLR", 2, 24, 12)
     assert head == xxhash.xxh3_64_intdigest(raw[:start])
     position = start
     for frame in range(count):
         offset, length, checksum = struct.unpack_from("<3Q", trailer, 32 + 24 * frame)
         assert offset == position
-        assert checksum == xxhash.xxh3_64_intdigest(raw[offset : offset + length])
+        assert checksum == as_specified(raw[offset : offset + length])
         position += length
     assert position == start + packed
     body = trailer[: 32 + 24 * count]
@@ -204,11 +262,9 @@ def test_repair_gives_up_with_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("to", ["file", "object", "no pread"])
-def test_checksums_of_large_frames_need_no_memory(
+def test_checksums_of_large_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
-    monkeypatch.setattr(placing, "_MOST_KEPT", 1 << 20)
-    monkeypatch.setattr(placing, "_READ_BACK_BYTES", 300_001)
     if to == "no pread":
         monkeypatch.setattr(disk, "_HAS_PWRITE", False)
     image = np.random.default_rng(2).standard_normal((2, 2048, 2048)).astype("f4")

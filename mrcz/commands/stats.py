@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checksums import hash_of
 from ..copies.slabs import read_slabs
 from ..disk import InPlaceFile, complete_change
 from ..header import HEADER_BYTES, amend
@@ -18,7 +19,6 @@ from ..pixels import Pixels
 from ..reader import MRCReader
 from ..sources import FileSource
 from ..statistics import Statistics, measure
-from ..trailer import hash_of
 from .console import print_json, print_table, say
 from .files import (
     InputFile,

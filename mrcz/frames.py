@@ -49,7 +49,8 @@ class FrameTable:
     Raises
     ------
     MRCTruncatedError
-        If the file is too short for its frames.
+        If the file is so short that its header can't be right; what is cut merely, is told
+        by who wants a frame that is.
     MRCFormatError
         If its frames are too large to be chunks.
     """
@@ -62,11 +63,11 @@ class FrameTable:
         self._lock = ForkSafeLock()
         self._window = (0, b"")  # where it starts, and what was read there
         if record.compressor is None:
-            end = self._raw_edge(record.nz)
-            if not source.holds(end):
-                raise MRCTruncatedError("the file is too short for its pixels" + self._whole(),
-                                        path=record.path, offset=source.size,
-                                        expected=f"{end} bytes", found=source.size)
+            # A frame at least, and of each other what a chunk has: sizes that lie are refused
+            # before anybody makes something for each frame.
+            least = max(record.frame_bytes, record.nz * min(record.frame_bytes, CHUNK_HEADER_BYTES))
+            if not source.holds(self._raw_edge(0) + least):
+                raise self._too_short()
             return
         if record.frame_bytes > MAX_CHUNK_BYTES:
             raise MRCFormatError("a compressed frame can't be this large", path=record.path,
@@ -100,9 +101,30 @@ class FrameTable:
             known = self._edges, self._starts, self._reached
             _walked.put(name, known, 8 * len(self._edges))
 
-    def _whole(self) -> str:
-        """Say which frames of a raw file that is cut can be saved."""
-        count = (self._source.size - self._record.data_offset) // self._record.frame_bytes
+    def _too_short(self) -> MRCTruncatedError:
+        """Return the error of a raw file that is cut, for who wants all of it."""
+        size, end = self._source.size, self._raw_edge(self._record.nz)
+        return MRCTruncatedError(
+            "the file is too short for its pixels" + self._saved(self._whole_frames()),
+            path=self._record.path, offset=size, expected=f"{end} bytes", found=size)
+
+    def _cut_frame(self, first: int) -> MRCTruncatedError:
+        """Return the error of a raw file that is cut, for who wants frames from `first` on."""
+        record, whole = self._record, self._whole_frames()
+        frame = max(first, whole)
+        start = self._raw_edge(frame)
+        found = max(0, self._source.size - start)
+        problem = f"frame {frame} of {record.nz} is cut" if found else \
+            f"the file ends before frame {frame} of {record.nz}"
+        return MRCTruncatedError(problem + self._saved(whole), path=record.path, offset=start,
+                                 expected=f"{record.frame_bytes} bytes", found=f"{found} bytes")
+
+    def _whole_frames(self) -> int:
+        """Return how many frames of a raw file are there."""
+        return max(0, self._source.size - self._raw_edge(0)) // self._record.frame_bytes
+
+    def _saved(self, count: int) -> str:
+        """Say how many frames of a file that is cut can be saved."""
         return f"; {count} of {self._record.nz} frames are whole, and repair saves them" \
             if count else ""
 
@@ -126,17 +148,41 @@ class FrameTable:
 
         Raises
         ------
-        MRCFormatError, MRCTruncatedError
-            If a chunk on the way contradicts the header or the file's length.
+        MRCTruncatedError
+            If the file ends before them.
+        MRCFormatError
+            If a chunk on the way contradicts the header.
         """
         last = first + count
         if self._record.compressor is None:
-            return self._raw_edge(first), self._raw_edge(last)
+            start, stop = self._raw_edge(first), self._raw_edge(last)
+            if not self._source.holds(stop):
+                is_all = last == self._record.nz and first in (0, last)
+                raise self._too_short() if is_all else self._cut_frame(first)
+            return start, stop
         if not (self._edges[first] and self._edges[last]):
             with self._lock:
                 self._find(first)
                 self._find(last)
         return self._edges[first], self._edges[last]
+
+    def require(self, frames: Sequence[int]) -> None:
+        """Check that the file is long enough for `frames`, in any order.
+
+        Raises
+        ------
+        MRCFormatError, MRCTruncatedError
+            As `span`.
+        """
+        if len(frames):
+            # The ends of a range are known: a header that lies may have made it long.
+            ends = (frames[0], frames[-1]) if isinstance(frames, range) else frames
+            first = min(ends)
+            self.span(first, max(ends) + 1 - first)
+
+    def holds(self, frames: range) -> bool:
+        """Return whether a raw file is long enough for consecutive frames."""
+        return self._source.holds(self._raw_edge(frames.stop))
 
     @property
     def end(self) -> int:
@@ -168,8 +214,10 @@ class FrameTable:
             if not 0 <= start <= room:
                 end = position + CHUNK_HEADER_BYTES
                 if end > size and not holds(end):
-                    raise MRCTruncatedError(f"the file ends before frame {frame} of {record.nz}",
-                                            path=record.path, offset=position)
+                    raise MRCTruncatedError(
+                        f"the file ends before frame {frame} of {record.nz}{self._saved(frame)}",
+                        path=record.path, offset=position, expected="a chunk",
+                        found=f"{max(0, source.size - position)} bytes")
                 if is_near:
                     ahead = min(average * (last - frame), source.window_bytes)
                     end = min(position + max(ahead, source.request_bytes), size)
@@ -183,8 +231,9 @@ class FrameTable:
                     path=record.path, offset=position, frame=frame).cbytes
             position += cbytes
             if position > size and not holds(position):
-                raise MRCTruncatedError(f"frame {frame} of {record.nz} is cut", path=record.path,
-                                        offset=position - cbytes, expected=f"{cbytes} bytes",
-                                        found=f"{source.size - position + cbytes} bytes")
+                raise MRCTruncatedError(
+                    f"frame {frame} of {record.nz} is cut{self._saved(frame)}", path=record.path,
+                    offset=position - cbytes, expected=f"{cbytes} bytes",
+                    found=f"{source.size - position + cbytes} bytes")
             edges[frame + 1] = position
         self._window = (window_start, window)

@@ -117,8 +117,8 @@ def readMRC(  # noqa: N802
     fileConvention : {'ccpem', 'eman2'}
         Numbering of pixel types.
     useMemmap : bool
-        Return a `numpy.memmap` (copy on write) of an uncompressed file; of any other a
-        `Stack`, which reads what is asked of it, with 3 dimensions always.
+        Return a `numpy.memmap` (copy on write) of an uncompressed file; of any other, and of
+        one that is cut, a `Stack`, which reads what is asked of it, with 3 dimensions always.
     n_threads : int, optional
         Threads that decompress; None: what `setDefaultThreads` says.
     slices : int, optional
@@ -172,14 +172,15 @@ def readMRC(  # noqa: N802
         per_item = reader.slices(slices)
         frames = frames_asked(idx, reader)
         if useMemmap:
-            if not can_map(reader, MRCfilename):
+            reader.require_plausible()
+            if not can_map(reader, MRCfilename, frames):
                 if isinstance(reader.source, FileObjectSource):
                     reader.source.rewind()
                 stack = Stack(MRCfilename, endian=endian, pixelunits=pixelunits,
                               fileConvention=fileConvention, n_threads=n_threads,
                               verify=verify)
                 return (stack if idx is None else stack[key_of(idx, frames)]), header
-            image = map_frames(reader, MRCfilename)[frames.start : frames.stop]
+            image = map_frames(reader, MRCfilename, frames)
         else:
             target = None if out is None else checked_out(out, reader, frames, idx)
             nbytes = len(frames) * math.prod(reader.shape[1:]) * reader.dtype.itemsize

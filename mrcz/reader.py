@@ -197,6 +197,20 @@ class MRCReader:
                 self._table = FrameTable(self.source, self.record, lengths)
             return self._table
 
+    def require_plausible(self) -> None:
+        """Check that the file is not much too short for its header, before lists of its frames.
+
+        Unlike the making of `table`, this unpacks no stream to its end.
+
+        Raises
+        ------
+        MRCFormatError, MRCTruncatedError
+            If a frame is too large to be stored, or the file too short for one of that size or
+            for so many, however small.
+        """
+        if self._table is None:
+            FrameTable(self.source, self.record)
+
     @property
     def trailer(self) -> Trailer | None:
         """Index and checksums, where the file has them and they are sound."""
@@ -256,8 +270,7 @@ class MRCReader:
             If there is not enough memory.
         """
         decoder = self.decoder  # before the allocation: it checks sizes against the file
-        if len(frames):
-            self.table.span(max(frames))
+        self.table.require(frames)
         first, last = rows or (0, self.record.ny)
         if out is None:
             out = self.allocate((len(frames), last - first, *self.shape[2:]))

@@ -57,20 +57,21 @@ def checked_out(
     return out if out.ndim == len(shape) else out[None]
 
 
-def can_map(reader: MRCReader, file: File) -> bool:
-    """Return whether the pixels lie in a file on disk as they would in memory."""
+def can_map(reader: MRCReader, file: File, frames: range) -> bool:
+    """Return whether pixels lie in a file on disk, all of them, as they would in memory."""
     return (
         reader.record.compressor is None
         and not reader.record.mode.converted
         and isinstance(file, (str, os.PathLike))
         and isinstance(reader.source, FileSource)
+        and reader.table.holds(frames)
     )
 
 
-def map_frames(reader: MRCReader, file: File) -> Pixels:
-    """Return all frames as a memory map."""
-    reader.table.span(reader.record.nz, 0)  # checks the file's length
-    return np.memmap(file, reader.record.disk_dtype, "c", reader.record.data_offset, reader.shape)
+def map_frames(reader: MRCReader, file: File, frames: range) -> Pixels:
+    """Return frames as a memory map."""
+    start, _ = reader.table.span(frames.start, len(frames))
+    return np.memmap(file, reader.record.disk_dtype, "c", start, (len(frames), *reader.shape[1:]))
 
 
 def key_of(idx: int | tuple[int, int], frames: range) -> Any:

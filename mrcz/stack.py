@@ -229,6 +229,8 @@ class Stack:
         ------
         MissingCodecError
             Without dask; an ImportError.
+        MRCTruncatedError
+            If the file is much too short for as many chunks.
         """
         try:
             import dask.array as da
@@ -236,6 +238,7 @@ class Stack:
             raise MissingCodecError("to_dask needs the package 'dask': pip install mrcz[dask]"
                                     ) from error
 
+        self._reader.require_plausible()
         if isinstance(chunks, str) and chunks == "auto":
             frame_bytes = max(1, self.nbytes // len(self))
             chunks = (max(1, min(len(self), _CHUNK_BYTES // frame_bytes)), *self.shape[1:])

@@ -200,7 +200,8 @@ class _Update:
         if self.options.codec is not None and "compressor" not in self.options.auto:
             raise ValueError(f"{record.path} is not compressed; frames with a compressor can't "
                              f"be added")
-        end = record.data_offset + record.nz * record.frame_bytes
+        # What lies behind the cut of a file that is cut, would count as its pixels.
+        end = self.reader.table.end
         offset = record.data_offset + first * record.frame_bytes
         kept = end if _has_left_journal(source, end, record.frame_bytes) else source.size
         with self._in_place(kept=kept) as sink:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import mrcz
+from mrcz.cli import main
 
 from .builders import header, mrc, ramp
 from .checks import written
@@ -47,7 +48,22 @@ def repair(path: Path) -> object:
     return mrcz.repair(path, path.with_name("repaired"))
 
 
-READERS = [mrcz.readMRC, look, memmap, verify, repair]
+def append(path: Path) -> object:
+    with mrcz.open(path) as stack:
+        frame = np.broadcast_to(np.int8(1), (1, *stack.shape[1:3]))
+    return mrcz.writeMRC(frame, path, idx=0)
+
+
+def one(path: Path) -> object:
+    return mrcz.readMRC(path, idx=-1)
+
+
+def lazily(path: Path) -> object:
+    """What HyperSpy calls, which then makes chunks of what it gets."""
+    return mrcz.readMRC(path, useMemmap=True)
+
+
+READERS = [mrcz.readMRC, look, one, memmap, lazily, verify, repair, append]
 
 
 def refused(reader: Reader, path: Path) -> None:
@@ -72,6 +88,27 @@ def test_a_terabyte_in_a_kilobyte(
         data = bytes(header(dims, mode)) + bytes(100)
         path.write_bytes(gzip.compress(data) if packed else data)
         refused(reader, path)
+
+
+@pytest.mark.parametrize("mode", [0, 2, 16, 101, 6002])
+def test_what_shows_a_terabyte_in_a_kilobyte(
+    tmp_path: Path, mode: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.mrc"
+    for dims in TERABYTES:
+        path.write_bytes(bytes(header(dims, mode)) + bytes(100))
+        tracemalloc.start()
+        with mrcz.open(path) as stack:
+            assert "no picture" in stack._repr_html_()
+            assert repr(stack)
+        assert main(["info", str(path)]) == 0
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+        tracemalloc.stop()
+        assert "PROBLEM" in capsys.readouterr().out
+        for command in (["convert", str(path), str(tmp_path / "b.mrc")],
+                        ["compress" if mode < 1000 else "decompress", str(path)]):
+            assert main(command) == 1
+            assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 LIMITED = """

@@ -65,9 +65,10 @@ def test_a_raw_file_that_is_cut_says_what_can_be_saved(tmp_path):
     image = ramp((5, 4, 6), "i2")
     path = tmp_path / "cut.mrc"
     path.write_bytes(mrc(image)[:-60])
-    for idx in (None, 0):
+    for idx in (None, 3, 4):
         with pytest.raises(mrcz.MRCTruncatedError, match="3 of 5 frames are whole"):
             mrcz.readMRC(path, idx=idx)
+    assert_identical(mrcz.readMRC(path, idx=(0, 3))[0], image[:3])
     assert mrcz.repair(path, tmp_path / "saved.mrc").recovered == [0, 1, 2]
     assert_identical(mrcz.readMRC(tmp_path / "saved.mrc", idx=(0, 3))[0], image[:3])
 

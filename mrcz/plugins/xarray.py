@@ -63,6 +63,7 @@ class MRCBackend(BackendEntrypoint):  # type: ignore[misc]
             Names of variables that are left out.
         """
         stack = Stack(filename_or_obj)
+        stack[:0]  # refuses sizes that lie, before there are coordinates of that length
         dims = ("z", "y", "x", "channel")[: stack.ndim]
         pixels = xr.Variable(dims, indexing.LazilyIndexedArray(_Frames(stack)), _attributes(stack),
                              {"preferred_chunks": dict(zip(dims, stack.chunks, strict=True))})

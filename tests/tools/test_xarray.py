@@ -1,12 +1,15 @@
 """``xarray.open_dataset(engine="mrcz")``."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import mrcz
+
+from ..builders import header
 
 FRAMES = np.random.default_rng(0).normal(size=(6, 30, 40)).astype("f4")
 
@@ -51,13 +54,18 @@ def test_indexing_is_that_of_an_array_in_memory(path, key):
 def test_pixels_are_read_when_they_are_needed(path, monkeypatch):
     read = []
     original = mrcz.Stack.__getitem__
-    monkeypatch.setattr(mrcz.Stack, "__getitem__",
-                        lambda self, key: read.append(key) or original(self, key))
+
+    def counted(self, key):
+        pixels = original(self, key)
+        read.append(pixels.size)
+        return pixels
+
+    monkeypatch.setattr(mrcz.Stack, "__getitem__", counted)
     with xr.open_dataset(path, engine="mrcz") as dataset:
         part = dataset["image"].isel(z=2, y=slice(5, 9))
-        assert not read
+        assert not any(read)
         part.load()
-    assert len(read) == 1
+    assert [size for size in read if size] == [4 * 40]
 
 
 def test_with_dask_and_pickled(path):
@@ -79,3 +87,27 @@ def test_variables_can_be_dropped(path):
         assert set(dataset.coords) == {"y", "x"}
     with xr.open_dataset(path, engine="mrcz", drop_variables="image") as dataset:
         assert not dataset.data_vars
+
+
+@pytest.mark.parametrize("mode", [0, 6002])
+def test_sizes_that_lie_are_refused_at_once(tmp_path, mode):
+    """Before there are coordinates of 2**31 frames."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(header((2**31 - 1, 1, 1), mode) + bytes(2000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(mrcz.MRCTruncatedError):
+            xr.open_dataset(path, engine="mrcz")
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_whole_frames_of_a_cut_file(tmp_path):
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(FRAMES, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with xr.open_dataset(path, engine="mrcz") as dataset:
+        np.testing.assert_array_equal(dataset["image"][4], FRAMES[4])
+        with pytest.raises(mrcz.MRCTruncatedError, match="frame 5 of 6 is cut"):
+            dataset["image"][5].load()

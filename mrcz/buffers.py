@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-from .locks import ForkSafeLock
 from .pixels import Pixels
 
-__all__ = ["PIECE_BYTES", "BufferPool", "address_of"]
+__all__ = ["PIECE_BYTES", "address_of", "borrowed"]
 
 PIECE_BYTES = 4 << 20
 """Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
 
+_LARGEST_KEPT = 2 * PIECE_BYTES
+_free: deque[Pixels] = deque(maxlen=max(4, os.cpu_count() or 1))
+"""Buffers that nobody uses, the last one used at the end. A deque's ends need no lock."""
 
-class BufferPool:
-    """Buffers that tasks take turns to use: fresh memory costs more than decompressing."""
 
-    def __init__(self) -> None:
-        self._free: list[Pixels] = []
-        self._lock = ForkSafeLock()
-
-    def take(self, nbytes: int) -> Pixels:
-        """Return a buffer of at least `nbytes` bytes, until `give`."""
-        with self._lock:
-            buffer = self._free.pop() if self._free else None
-        if buffer is None or buffer.nbytes < nbytes:
-            buffer = np.empty(nbytes, np.uint8)
-        return buffer
-
-    def give(self, buffer: Pixels) -> None:
-        """Take back what `take` returned."""
-        with self._lock:
-            self._free.append(buffer)
-
-    @contextmanager
-    def borrow(self, nbytes: int) -> Iterator[Pixels]:
-        """Lend an array of `nbytes` bytes."""
-        buffer = self.take(nbytes)
-        try:
-            yield buffer[:nbytes]
-        finally:
-            self.give(buffer)
+@contextmanager
+def borrowed(nbytes: int) -> Iterator[Pixels]:
+    """Lend an array of `nbytes` bytes: fresh memory costs more than decompressing into it."""
+    try:
+        buffer = _free.pop()
+    except IndexError:
+        buffer = None
+    if buffer is None or buffer.nbytes < nbytes:
+        # The next one may be a little longer, and what nobody touches costs nothing.
+        buffer = np.empty(nbytes + nbytes // 4, np.uint8)
+    try:
+        yield buffer[:nbytes]
+    finally:
+        if buffer.nbytes <= _LARGEST_KEPT:
+            _free.append(buffer)
 
 
 def address_of(array: Pixels) -> int:

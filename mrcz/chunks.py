@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocks import BlockTable, Cut, Planes, cut_chunk, parse_block_table, without_filter
-from .buffers import BufferPool, address_of
+from .buffers import address_of, borrowed
 from .cache import Cache
-from .checksums import SEGMENT_BYTES, hash_segments
+from .checksums import hash_of
 from .codec import (
     BLOSC_PRESENT,
     CHUNK_HEADER_BYTES,
@@ -63,17 +63,14 @@ class ChunkReader:
         What its header says.
     table : FrameTable
         Where its frames lie.
-    pool : BufferPool
-        Memory to work in.
     """
 
     def __init__(
-        self, source: Source, record: Record, table: FrameTable, pool: BufferPool
+        self, source: Source, record: Record, table: FrameTable
     ) -> None:
         self._source = source
         self._record = record
         self._table = table
-        self._pool = pool
 
     def find(self, frame: int) -> Chunk:
         """Return a frame's chunk, its header and its table of blocks checked."""
@@ -109,26 +106,21 @@ class ChunkReader:
         """Decompress the blocks ``first`` to ``last - 1`` to `address`."""
         self._read_cut(chunk, _cut(chunk, first, last), address)
 
-    def read_hashed(self, chunk: Chunk, first: int, last: int, address: int) -> list[int]:
-        """Decompress blocks, and return the checksums of the chunk's segments that start in them.
-
-        Those before the first block belong to it. The blocks must lie in order.
-        """
+    def read_hashed(self, chunk: Chunk, first: int, last: int, address: int) -> int:
+        """Decompress a segment, whose blocks lie in order, and return its hash."""
         cut = _cut(chunk, first, last)
         (begin, stop), = cut.ranges
-        start = 0 if first == 0 else begin
-        # The last segment may end in other blocks: as many bytes are read besides.
-        end = min(-(-stop // SEGMENT_BYTES) * SEGMENT_BYTES, chunk.header.cbytes)
+        start = 0 if first == 0 else begin  # header and table belong to the first one
         room = len(cut.prefix)
-        with self._pool.borrow(room + end - start) as buffer:
+        with borrowed(room + stop - start) as buffer:
             stored = buffer.data[room:]
             self._source.read_into(chunk.offset + start, stored)
-            segments = hash_segments(stored[-start % SEGMENT_BYTES :])
-            # What lies before the blocks has been hashed: their own header goes there.
-            data = buffer.data[begin - start :][: cut.header.cbytes]
+            digest = hash_of(stored)
+            # The table has been hashed: that of these blocks alone goes in its place.
+            data = buffer.data[begin - start :]
             data[:room] = cut.prefix
             self.decompress(chunk.frame, data, cut.header, chunk.offset, address)
-        return segments
+        return digest
 
     def read_bytes(self, chunk: Chunk, start: int, out: Pixels, cache: Cache | None) -> None:
         """Fill `out`, contiguous bytes, with those of a frame from `start` on.
@@ -159,7 +151,7 @@ class ChunkReader:
                 position = end
 
     def _read_cut(self, chunk: Chunk, cut: Cut, address: int) -> None:
-        with self._pool.borrow(cut.header.cbytes) as buffer:
+        with borrowed(cut.header.cbytes) as buffer:
             view, position = buffer.data, len(cut.prefix)
             view[:position] = cut.prefix
             for start, stop in cut.ranges:

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from .buffers import PIECE_BYTES, BufferPool, address_of
+from .buffers import PIECE_BYTES, address_of, borrowed
 from .cache import Cache
-from .checksums import checksum_of, combine
+from .checksums import checksum_of, combine, segments_of
 from .chunks import Chunk, ChunkReader
 from .errors import MRCChecksumError
 from .frames import FrameTable
@@ -63,8 +63,7 @@ class FrameDecoder:
         self._checksums = checksums
         self._verify_parts = verify_parts
         self._cache = cache
-        self._pool = BufferPool()
-        self._chunks = ChunkReader(source, record, table, self._pool)
+        self._chunks = ChunkReader(source, record, table)
         self._is_native = record.disk_dtype.isnative and not record.mode.converted
 
     def read(
@@ -190,24 +189,27 @@ class FrameDecoder:
         if chunk.blocks is None:
             yield partial(self._decode_run, frame, 1, address, 0)
             return
-        step = max(1, PIECE_BYTES // header.blocksize)
-        pieces = [(first, min(first + step, header.block_count))
-                  for first in range(0, header.block_count, step)]
-        read: Callable[..., None] = self._chunks.read_blocks
         if self._checksums is not None:
             if (np.diff(chunk.blocks.starts) > 0).all():
-                read = partial(self._read_and_verify, _Pieces(len(pieces)))
-            else:
-                yield partial(self._verify_chunk, frame)
-        for first, last in pieces:
-            yield partial(read, chunk, first, last, address + first * header.blocksize)
+                segments = segments_of(header)
+                gathered = _Segments(len(segments))
+                for first, last in segments:
+                    yield partial(self._read_segment, gathered, chunk, first, last,
+                                  address + first * header.blocksize)
+                return
+            yield partial(self._verify_chunk, frame)
+        step = max(1, PIECE_BYTES // header.blocksize)
+        for first in range(0, header.block_count, step):
+            last = min(first + step, header.block_count)
+            yield partial(self._chunks.read_blocks, chunk, first, last,
+                          address + first * header.blocksize)
 
     # Work: what a task does.
 
     def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
         """Decompress whole frames that lie one behind the other."""
         start, stop = self._table.span(first, count)
-        with self._pool.borrow(stop - start) as buffer:
+        with borrowed(stop - start) as buffer:
             view = buffer.data
             self._source.read_into(start, view)
             for frame in range(first, first + count):
@@ -218,12 +220,12 @@ class FrameDecoder:
                 self._chunks.decompress(frame, data, header, offset, address)
                 address += stride
 
-    def _read_and_verify(
-        self, pieces: _Pieces, chunk: Chunk, first: int, last: int, address: int
+    def _read_segment(
+        self, gathered: _Segments, chunk: Chunk, first: int, last: int, address: int
     ) -> None:
-        """Decompress a piece of a frame; who reads the last one compares the checksum."""
-        segments = self._chunks.read_hashed(chunk, first, last, address)
-        if (digests := pieces.add(first, segments)) is not None:
+        """Decompress a segment of a frame; who reads the last one compares the checksum."""
+        digest = self._chunks.read_hashed(chunk, first, last, address)
+        if (digests := gathered.add(first, digest)) is not None:
             self._compare_checksum(chunk.frame, combine(digests))
 
     def _read_rows(self, frame: int, first: int, out: Pixels, cache: Cache | None) -> None:
@@ -238,12 +240,12 @@ class FrameDecoder:
             self._verify_parts or (first == 0 and len(out) == self._record.ny)
         ):
             self._verify_chunk(frame)
-        with self._pool.borrow(stop - start) as raw:
+        with borrowed(stop - start) as raw:
             self._chunks.read_bytes(self._chunks.find(frame), start, raw, cache)
             self._convert(raw, out)
 
     def _read_stored(self, offset: int, nbytes: int, out: Pixels) -> None:
-        with self._pool.borrow(nbytes) as raw:
+        with borrowed(nbytes) as raw:
             self._source.read_into(offset, raw.data)
             self._convert(raw, out)
 
@@ -259,7 +261,7 @@ class FrameDecoder:
     def _verify_chunk(self, frame: int) -> None:
         """Read a chunk for its checksum alone."""
         start, stop = self._table.span(frame)
-        with self._pool.borrow(stop - start) as buffer:
+        with borrowed(stop - start) as buffer:
             self._source.read_into(start, buffer.data)
             self._verify(frame, buffer.data)
 
@@ -272,21 +274,20 @@ class FrameDecoder:
                                    found=f"{found:016x}")
 
 
-class _Pieces:
-    """Gathers the checksums of a frame's segments from its pieces, which come in any order."""
+class _Segments:
+    """Gathers the hashes of a frame's segments, which come in any order."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._lock = threading.Lock()
-        self._segments: dict[int, list[int]] = {}
+        self._digests: dict[int, int] = {}
 
-    def add(self, first: int, segments: list[int]) -> list[int] | None:
-        """Take those of the piece that starts with a block; return all once they are there."""
+    def add(self, first: int, digest: int) -> list[int] | None:
+        """Take that of the segment that starts with a block; return all once they are there."""
         with self._lock:
-            self._segments[first] = segments
-            if len(self._segments) < self._count:
-                return None
-        return [digest for _, part in sorted(self._segments.items()) for digest in part]
+            self._digests[first] = digest
+            is_last = len(self._digests) == self._count
+        return [each for _, each in sorted(self._digests.items())] if is_last else None
 
 
 def _call(task: Task) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .buffers import PIECE_BYTES, BufferPool, address_of
+from .buffers import PIECE_BYTES, address_of, borrowed
 from .codec import (
     MAX_CHUNK_BYTES,
     MAX_OVERHEAD,
@@ -144,7 +144,6 @@ class FrameEncoder(ChunkPlacer):
         self._exact = exact
         self._advance = advance
         self._measured_apart = False
-        self._pool = BufferPool()
         self._writing = threading.Lock()  # a file's own lock spins while it waits
         self._frames: Sequence[Pixels] = ()
         self._first = number
@@ -313,7 +312,7 @@ class FrameEncoder(ChunkPlacer):
             return data, rows[first + skipped : last]
         rows = rows[first:last]
         shape = rows.shape
-        buffer = stack.enter_context(self._pool.borrow(rows.size * self._format.dtype.itemsize))
+        buffer = stack.enter_context(borrowed(rows.size * self._format.dtype.itemsize))
         values = buffer.view(self._format.dtype).reshape(shape)
         largest = 15 if self._format.mode.packed else None
         cast_into(rows, values, largest=largest, what=f"frame {self._number + frame}")

@@ -75,16 +75,19 @@ class ChunkPlacer:
         whole = header._replace(nbytes=self._frame_bytes)
         if start == 0:
             self._headers, self._starts = [], []
-            self._hasher = ChunkHasher(whole.prefix_bytes) if self._checksum else None
+            self._hasher = ChunkHasher(whole) if self._checksum else None
         position = whole.prefix_bytes + sum(h.cbytes - h.prefix_bytes for h in self._headers)
         payload = memoryview(chunk)[header.prefix_bytes :]
         self._sink.write_at(self.end + position, payload)
         self.extent = max(self.extent, self.end + position + len(payload))
-        if self._hasher is not None:
-            self._hasher.update(payload)
-        if not header.is_memcpy:
+        if header.is_memcpy:
+            starts = np.arange(0, header.nbytes, header.blocksize)
+        else:
             starts = np.frombuffer(chunk, "<i4", header.block_count, CHUNK_HEADER_BYTES)
-            self._starts.append(starts + (position - header.prefix_bytes))
+            starts = starts - header.prefix_bytes
+            self._starts.append(starts + position)
+        if self._hasher is not None:
+            self._hasher.update(payload, starts.tolist())
         self._headers.append(header)
 
     def join_pieces(self) -> bool:

@@ -332,7 +332,7 @@ mrcz.writeMRC(movie, sys.argv[1], compressor="zstd")
 stack = mrcz.open(sys.argv[1])
 assert np.array_equal(stack[3, 5:9], movie[3, 5:9])
 reader = stack._reader
-locks = [reader._lock, reader.table._lock, reader.decoder._pool._lock, stack._cache._lock]
+locks = [reader._lock, reader.table._lock, stack._cache._lock]
 held, over = threading.Event(), threading.Event()
 
 def hold():

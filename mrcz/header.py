@@ -26,10 +26,13 @@ from .modes import (
     modes_of,
 )
 
-__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "Record", "amend",
+__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "LARGEST_SIZE", "Record", "amend",
            "byteorder_of", "parse"]  # fmt: skip
 
 HEADER_BYTES = 1024
+
+LARGEST_SIZE = (1 << 31) - 1
+"""Of NX, NY and NZ, which are int32."""
 
 HEADER_DTYPE = np.dtype(
     [
@@ -252,6 +255,9 @@ def parse(
         if fields[name] < 1:
             raise MRCFormatError(f"{name.upper()} is not positive", path=path, offset=4 * offset,
                                  expected=">= 1", found=fields[name])
+    if nx > LARGEST_SIZE:
+        raise MRCFormatError("NX counts too many bytes of two pixels", path=path, offset=0,
+                             expected=f"<= {LARGEST_SIZE // 2}", found=fields["nx"])
     if fields["nsymbt"] < 0:
         raise MRCFormatError("NSYMBT is negative", path=path, offset=92, expected=">= 0",
                              found=fields["nsymbt"])

@@ -135,9 +135,10 @@ def _check_range(source: Pixels, dtype: np.dtype[Any], largest: int | None, what
         return
     limits = np.iinfo(dtype)
     top = limits.max if largest is None else largest
-    low, high = source.min(), source.max()
-    # Not `low >= min`, so that NaN fails too; truncation keeps what is within one.
-    if not (np.trunc(low) >= limits.min and np.trunc(high) <= top):
+    # As Python's numbers, which compare exactly: float32 takes 2**31 - 1 for 2**31.
+    low, high = source.min().item(), source.max().item()
+    # Truncation keeps what is within one; NaN fails.
+    if not (limits.min - 1 < low and high < top + 1):
         raise ValueError(f"{what} has values from {low} to {high}; dtype {dtype}"
                          f"{' (packed)' if largest is not None else ''} holds "
                          f"{limits.min} to {top} and no NaN")

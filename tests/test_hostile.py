@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import mrcz
 
-from .builders import DATA, FIELDS, header, mrc, ramp
+from .builders import DATA, FIELDS, IMOD_STAMP, header, mrc, ramp
 from .checks import assert_identical, read, written
 
 IMAGE = ramp((4, 33, 40), "i2")
@@ -90,6 +90,13 @@ def test_a_terabyte_in_a_kilobyte(dims, mode):
                                   (-2**31, -2**31, -2**31)])
 def test_negative_dimensions(dims):
     refused(bytes(header(dims, 2)) + bytes(4096))
+
+
+@pytest.mark.parametrize("call", [mrcz.readMRC, mrcz.readMRCHeader, mrcz.open])
+def test_columns_of_packed_bytes_beyond_32_bits(call):
+    record = header((1, 1, 2**30), 0, imod_stamp=IMOD_STAMP, imod_flags=16)
+    with pytest.raises(mrcz.MRCFormatError, match="NX"):
+        call(io.BytesIO(bytes(record) + bytes(100)))
 
 
 @pytest.mark.parametrize("nsymbt", [-1, -1024, 1 << 30, 2**31 - 1, 300_000])

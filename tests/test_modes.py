@@ -220,7 +220,9 @@ def test_cast(given, stored, compressor):
 @pytest.mark.parametrize("value,given,stored", [
     (300, "i2", "i1"), (-129, "i2", "i1"), (-1, "i2", "u2"), (70000, "i4", "u2"),
     (1e10, "f4", "i4"), (np.nan, "f4", "i2"), (np.inf, "f4", "u2"), (16, "u1", "uint4"),
-    (-1, "i1", "uint4"), (2**31, "u4", "i4")])
+    (-1, "i1", "uint4"), (2**31, "u4", "i4"), (2**31, "f4", "i4"), (-2**31 - 256, "f4", "i4"),
+    (2**32, "f4", "u4"), (np.inf, "f2", "u2"), (np.inf, "f2", "i4"), (-np.inf, "f2", "i4"),
+    (2.0**31, "f8", "i4"), (2**63, "u8", "i4"), (128.0, "f2", "i1")])
 @pytest.mark.parametrize("where", [0, 2])
 def test_cast_that_would_wrap(value, given, stored, compressor, where, tmp_path):
     image = np.zeros(SHAPE, given)
@@ -229,6 +231,15 @@ def test_cast_that_would_wrap(value, given, stored, compressor, where, tmp_path)
     with pytest.raises(ValueError, match=limits):
         mrcz.writeMRC(image, tmp_path / "a.mrc", dtype=stored, compressor=compressor)
     assert not (tmp_path / "a.mrc").exists()
+
+
+@pytest.mark.parametrize("given,stored,values", [
+    ("f4", "i4", [-2**31, 2**31 - 128, -0.75]), ("f4", "u4", [0, 2**32 - 256, -0.75]),
+    ("f8", "i4", [-2**31 - 0.5, 2**31 - 0.5, 1.5]), ("f2", "u2", [0, 65504, 0.5]),
+    ("i8", "i4", [-2**31, 2**31 - 1, 0])])
+def test_cast_to_the_edge_truncates_as_numpy_does(given, stored, values):
+    image = np.array([values], given)
+    assert_identical(round_trip(image, dtype=stored)[0], np.trunc(image).astype(stored))
 
 
 @pytest.mark.parametrize("endian", ["le", "be"])

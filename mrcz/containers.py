@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .header import IMAGE_STACK, VOLUME, VOLUME_STACK
+from .header import IMAGE_STACK, LARGEST_SIZE, VOLUME, VOLUME_STACK
 from .pixels import Pixels
 from .spooling import spooled
 
@@ -123,12 +123,13 @@ def contain(image: Any) -> Container:
     if array is None:
         return _contain_iterable(image)
     if array.ndim == 4:
-        return _contain_list(array)
+        return _contain_list(array if _in_memory(array) or is_dask(array)
+                             else [_Volume(array, number) for number in range(array.shape[0])])
     if not 1 <= array.ndim <= 3:
         raise ValueError(f"input_image must have 1 to 4 dimensions, not {array.ndim}")
     ispg = VOLUME if array.ndim == 3 else IMAGE_STACK
     if array.ndim < 3:
-        array = array[(None,) * (3 - array.ndim)]
+        array = _with_axes(array, 3 - array.ndim)
     shape = (int(array.shape[0]), int(array.shape[1]), int(array.shape[2]))
     return _checked(Container((array,), shape, np.dtype(array.dtype), 0, ispg))
 
@@ -179,7 +180,29 @@ def _contain_iterable(image: Any) -> Container:
 def _checked(container: Container) -> Container:
     if 0 in container.shape:
         raise ValueError(f"input_image has no pixels: its shape is {container.shape}")
+    if max(container.shape) > LARGEST_SIZE:
+        raise ValueError(f"MRC counts up to {LARGEST_SIZE} frames, rows and columns; input_image "
+                         f"has the shape {container.shape}")
     return container
+
+
+class _Volume:
+    """An item of a lazy 4-D array, as lazy as that is: h5py reads it whole where it iterates."""
+
+    def __init__(self, whole: Any, number: int) -> None:
+        self._whole = whole
+        self._number = number
+        self.shape = tuple(whole.shape[1:])
+        self.dtype = whole.dtype
+        self.ndim = 3
+
+    def __getitem__(self, frames: slice) -> Pixels:
+        return np.asarray(self._whole[self._number, frames])
+
+
+def _with_axes(array: Any, count: int) -> Any:
+    """Return an array of one frame with more axes in front; h5py and zarr know no ``None``."""
+    return (array if is_dask(array) else np.asarray(array))[(None,) * count]
 
 
 def _as_array(image: Any) -> Any:
@@ -212,7 +235,7 @@ def _in_memory(item: Any) -> bool:
 def _frames_of(item: Any, most: int) -> Iterator[Iterable[Pixels]]:
     """Yield the 2-D frames of an item, of a lazy one about `most` at a time."""
     if item.ndim == 2:
-        yield _loaded(item[None])
+        yield _loaded(_with_axes(item, 1))
     elif _in_memory(item):
         yield item
     else:

@@ -15,6 +15,7 @@ from .modes import COMPRESSOR_FACTOR, REVERSE_COMPRESSOR_ENUM, Mode
 
 __all__ = ["HeaderFields"]
 
+_NO_INDEX = {"index_check": 0, "index_head": b"", "index_tail": b""}
 _MACHINE_STAMP = {"<": b"DD\0\0", ">": b"\x11\x11\0\0"}
 
 
@@ -79,8 +80,8 @@ class HeaderFields:
         labels = [f"MRCZ{__version__}".encode()]
         if self.slices:
             labels.append(f"{LIST_LABEL}{self.slices}".encode())
-        ends = dict(enumerate(accumulate(self.lengths), 1)) if self.lengths else {}
-        index = make_index(nz, self.packed_bytes, ends)
+        ends = dict(enumerate(accumulate(self.lengths), 1))
+        index = make_index(nz, self.packed_bytes, ends) if self.lengths else _NO_INDEX
         record = np.zeros((), DTYPES[self.byteorder])
         with np.errstate(over="ignore"):
             record[()] = (

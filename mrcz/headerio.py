@@ -10,7 +10,7 @@ import numpy as np
 from .arguments import integer
 from .codec import CHUNK_HEADER_BYTES, read_chunk_header
 from .errors import MRCTruncatedError
-from .header import IMAGE_STACK, VOLUME, VOLUME_STACK, byteorder_of
+from .header import IMAGE_STACK, LARGEST_SIZE, VOLUME, VOLUME_STACK, byteorder_of
 from .headerdict import HeaderDict
 from .headerfields import HeaderFields
 from .modes import MODES, REVERSE_COMPRESSOR_ENUM
@@ -22,8 +22,8 @@ from .units import parse_pixelsize
 
 __all__ = ["defaultHeader", "readBloscHeader", "readMRCHeader", "writeMRCHeader"]
 
-
-_LARGEST, _LARGEST_SIZE = (1 << 63) - 1, (1 << 31) - 1
+_LARGEST = (1 << 63) - 1
+"""Of the word that counts packed bytes."""
 
 
 def readMRCHeader(  # noqa: N802
@@ -91,7 +91,7 @@ def writeMRCHeader(  # noqa: N802
                                    or compressor not in REVERSE_COMPRESSOR_ENUM):
         raise ValueError(f"header['compressor']: Unknown compressor {compressor!r}; one of "
                          f"{', '.join(map(repr, REVERSE_COMPRESSOR_ENUM))}")
-    slices = integer("slices", slices, 0, _LARGEST_SIZE)
+    slices = integer("slices", slices, 0, LARGEST_SIZE)
     fields = HeaderFields(
         shape=(nz, ny, nx),
         mode=mode,
@@ -119,9 +119,9 @@ def _dimensions(sizes: Any) -> tuple[int, int, int]:
     except (TypeError, ValueError):
         raise ValueError(f"header['dimensions'] must be (nz, ny, nx), not {sizes!r}") from None
     what = "header['dimensions']"
-    return (integer(f"nz of {what}", nz, 0, _LARGEST_SIZE),
-            integer(f"ny of {what}", ny, 0, _LARGEST_SIZE),
-            integer(f"nx of {what}", nx, 0, _LARGEST_SIZE))
+    return (integer(f"nz of {what}", nz, 0, LARGEST_SIZE),
+            integer(f"ny of {what}", ny, 0, LARGEST_SIZE),
+            integer(f"nx of {what}", nx, 0, LARGEST_SIZE))
 
 
 def _number(header: Mapping[str, Any], key: str, default: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,8 @@ def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
     (10.0, 2.0, 1.0)
     """
     factor = angstrom_per(unit)
-    if isinstance(pixelsize, (int, float)):
+    values: Sequence[Any]
+    if isinstance(pixelsize, (int, float, str)):
         values = [pixelsize]
     elif isinstance(pixelsize, np.ndarray) or not isinstance(pixelsize, Iterable):
         values = np.ravel(pixelsize).tolist()

@@ -13,7 +13,7 @@ from .arguments import integer
 from .codec import CodecOptions
 from .containers import SLAB_BYTES, Container, contain
 from .encoding import EncodedFrames, FrameEncoder, FrameFormat
-from .header import HEADER_BYTES, VOLUME
+from .header import HEADER_BYTES, LARGEST_SIZE, VOLUME
 from .headerfields import HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
@@ -344,8 +344,8 @@ def create(
     """
     if not isinstance(shape, Sequence) or len(shape) != 3:
         raise ValueError(f"shape must be (nz or None, ny, nx), not {shape!r}")
-    count = None if shape[0] is None else integer("shape[0]", shape[0], 1)
-    ny, nx = integer("shape[1]", shape[1], 1), integer("shape[2]", shape[2], 1)
+    count = None if shape[0] is None else integer("shape[0]", shape[0], 1, LARGEST_SIZE)
+    ny, nx = (integer(f"shape[{axis}]", shape[axis], 1, LARGEST_SIZE) for axis in (1, 2))
     mode, _ = writable_mode(dtype, what="dtype")
     parsed = parse_write_options(**options)
     return StackWriter(open_sink(path, fsync=parsed.fsync), mode, (ny, nx), parsed,

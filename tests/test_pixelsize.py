@@ -35,6 +35,10 @@ def test_how_many(given, expected, compressor, image):
     assert len(found) == 3
 
 
+def test_text_is_one_value():
+    assert size_read(written(ramp((2, 3, 4), "i2"), pixelsize="12")) == pytest.approx([12.0] * 3)
+
+
 def test_two_values_of_a_unit_keep_z_at_ten_angstrom():
     data = written(IMAGE, pixelsize=[2.0, 3.0], pixelunits="nm")
     np.testing.assert_allclose(size_read(data), [10, 20, 30], rtol=1e-6)

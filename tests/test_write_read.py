@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 
 import numpy as np
 import pytest
@@ -182,6 +183,60 @@ def test_memoryviews_are_arrays():
     image = ramp((3, 5, 7), "f4")
     assert_identical(round_trip(memoryview(image))[0], image)
     assert_identical(round_trip([memoryview(frame) for frame in image])[0][2], image[2])
+
+
+class OnDisk:
+    """What h5py's datasets are: arrays that know no ``None``, and tell what is read of them."""
+
+    def __init__(self, image):
+        self.shape, self.dtype, self.ndim = image.shape, image.dtype, image.ndim
+        self.largest = 0
+        self._image = image
+
+    def __len__(self):
+        return len(self._image)
+
+    def __getitem__(self, key):
+        assert None not in (key if isinstance(key, tuple) else (key,))
+        part = self._image[key]
+        self.largest = max(self.largest, part.nbytes)
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        return self[...]
+
+
+@pytest.mark.parametrize("shape", [(5,), (4, 5), (3, 4, 5), (6, 3, 4, 5)])
+def test_arrays_on_disk_of_any_dimensions(shape):
+    image = ramp(shape, "i2")
+    assert_identical(round_trip(OnDisk(image))[0], reads_back_as(image))
+
+
+def test_lists_of_arrays_on_disk():
+    image = ramp((6, 4, 5), "i2")
+    assert_identical(round_trip([OnDisk(frame) for frame in image])[0], list(image))
+
+
+def test_four_dimensions_on_disk_are_read_piece_by_piece():
+    image = OnDisk(np.zeros((3, 5, 1024, 8192), "i2"))  # items of 80 MiB
+    written(image, compressor="lz4")
+    assert image.largest <= 64 << 20
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2**31), (1, 2**31, 1), (2**31, 1, 1)])
+def test_sizes_beyond_32_bits_are_refused_before_anything_is_written(shape):
+    file = io.BytesIO()
+    with pytest.raises(ValueError, match="2147483647"):
+        mrcz.writeMRC(np.broadcast_to(np.int8(1), shape), file)
+    with pytest.raises(ValueError, match="2147483647"):
+        mrcz.create(file, shape, "i1")
+    assert not file.getvalue()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (3, 8, 8)])
+def test_an_uncompressed_record_has_no_index(shape):
+    record = written(np.zeros(shape, "i2"))[:1024]
+    assert not any(record[112:128]) and not any(record[160:196])
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])

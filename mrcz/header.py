@@ -173,6 +173,24 @@ class Record:
         return (z, y, x)
 
     @property
+    def axes(self) -> tuple[int, int, int]:
+        """The cell's axes that sections, rows and columns go along: 0 for z, 1 for y, 2 for x.
+
+        MAPS, MAPR and MAPC tell; (0, 1, 2) where they make no sense.
+        """
+        numbers = (self.fields["maps"], self.fields["mapr"], self.fields["mapc"])
+        if sorted(numbers) != [1, 2, 3]:
+            return (0, 1, 2)
+        s, r, c = (3 - number for number in numbers)
+        return (s, r, c)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance between sections, rows and columns in Å: `pixelsize`, of permuted axes too."""
+        s, r, c = (self.pixelsize[axis] for axis in self.axes)
+        return (s, r, c)
+
+    @property
     def declared_slices(self) -> int | None:
         """Slices an item of a list as the record alone tells; 0: not a list.
 

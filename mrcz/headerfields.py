@@ -49,6 +49,8 @@ class HeaderFields:
         ``'<'`` or ``'>'``.
     lengths : sequence of int
         Of the chunks, for the index.
+    axes : tuple of int
+        The cell's axes that sections, rows and columns go along: 0 for z, 1 for y, 2 for x.
     """
 
     shape: tuple[int, int, int]
@@ -68,15 +70,20 @@ class HeaderFields:
     packed_bytes: int = 0
     byteorder: str = "<"
     lengths: Sequence[int] = ()
+    axes: tuple[int, int, int] = (0, 1, 2)
 
     def pack(self) -> bytes:
         """Return the 1024 bytes."""
         nz, ny, nx = self.shape
         mz = {VOLUME: nz, VOLUME_STACK: max(1, self.slices)}.get(self.ispg, 1)
         z, y, x = self.pixelsize
-        cell_z = z * mz
+        m, cell = (nx, ny, mz), (x * nx, y * ny, z * mz)
         if self.compressor is not None:  # python-mrcz's reading of MZ and CELLA
-            mz, cell_z = self.slices, z * nz
+            m, cell = (nx, ny, self.slices), (x * nx, y * ny, z * nz)
+        elif mz == nz:  # a volume, whose axes may be permuted
+            counts = dict(zip(self.axes, self.shape, strict=True))
+            m = (counts[2], counts[1], counts[0])
+            cell = (x * m[0], y * m[1], z * m[2])
         labels = [f"MRCZ{__version__}".encode()]
         if self.slices:
             labels.append(f"{LIST_LABEL}{self.slices}".encode())
@@ -88,9 +95,8 @@ class HeaderFields:
                 nx, ny, nz,
                 self.mode.number + COMPRESSOR_FACTOR * REVERSE_COMPRESSOR_ENUM[self.compressor],
                 0, 0, 0,
-                nx, ny, mz,
-                (x * nx, y * ny, cell_z), (90.0, 90.0, 90.0),
-                1, 2, 3,
+                *m, cell, (90.0, 90.0, 90.0),
+                *(3 - axis for axis in reversed(self.axes)),
                 self.minimum, self.maximum, self.mean,
                 self.ispg, self.metadata_bytes,
                 b"",

@@ -15,6 +15,7 @@ from .errors import MissingCodecError, MRCError
 from .headerdict import HeaderDict
 from .pictures import bin_to_fit, contrast_limits
 from .pixels import Pixels
+from .units import angstrom_per
 
 __all__ = ["as_html", "encode_png", "plot", "preview"]
 
@@ -125,7 +126,10 @@ def _thumbnail(stack: Frames) -> str:
 
 def _facts(stack: Frames) -> list[tuple[str, str]]:
     header = stack.header
-    z, y, x = header["pixelsize"]
+    record = header.record
+    assert record is not None
+    unit = angstrom_per(header["pixelunits"])
+    z, y, x = (size / unit for size in record.spacing)
     size = f"{y:.4g} x {x:.4g}" + (f", slices {z:.4g}" if len(stack) > 1 else "")
     facts = [
         ("file", os.path.basename(stack.path)),
@@ -189,7 +193,7 @@ def _scale(stack: Frames, nx: int) -> tuple[float, float, str]:
     """Return the size of a pixel (y, x) in the unit for the axes, and that unit."""
     record = stack.header.record
     assert record is not None
-    _, y, x = record.pixelsize
+    _, y, x = record.spacing
     if not (x > 0 and y > 0 and np.isfinite([x, y]).all()):
         return 1.0, 1.0, "pixels"
     for angstrom, unit in ((1e4, "µm"), (10.0, "nm")):

@@ -309,15 +309,17 @@ class _Update:
             if per_item > 1 and nz % per_item:
                 raise ValueError(f"{record.path} holds items of {per_item} slices: "
                                  f"{nz} frames don't divide into them")
-            z, _, _ = record.pixelsize
-            x_cell, y_cell, z_cell = record.fields["cella"]
+            cell = list(record.fields["cella"])  # x, y, z
             if record.compressor is not None:
-                z_cell = z * nz
-            elif record.fields["mz"] == record.nz and per_item == 0:
-                changes["mz"], z_cell = nz, z * nz
-                if record.version is not None:
-                    changes["ispg"] = VOLUME  # one array: with ISPG 0 it would be a list
-            changes["cella"] = (x_cell, y_cell, z_cell)
+                cell[2] = record.pixelsize[0] * nz
+            else:
+                along = 2 - record.axes[0]  # of the cell's axes, where they may be permuted
+                name = ("mx", "my", "mz")[along]
+                if record.fields[name] == record.nz and per_item == 0:
+                    changes[name], cell[along] = nz, record.spacing[0] * nz
+                    if record.version is not None:
+                        changes["ispg"] = VOLUME  # one array: with ISPG 0 it would be a list
+            changes["cella"] = tuple(cell)
         if statistics is not None:
             changes.update(dmin=statistics.minimum, dmax=statistics.maximum,
                            dmean=statistics.mean,

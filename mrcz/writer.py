@@ -59,6 +59,8 @@ class StackWriter:
         NZ of the header, where it is not the number of frames that are written.
     advance : callable, optional
         Told how many bytes of pixels are written, piece by piece.
+    axes : tuple of int
+        The cell's axes that sections, rows and columns go along: 0 for z, 1 for y, 2 for x.
 
     Attributes
     ----------
@@ -80,6 +82,7 @@ class StackWriter:
         first: int = 0,
         total: int | None = None,
         advance: Advance | None = None,
+        axes: tuple[int, int, int] = (0, 1, 2),
     ) -> None:
         self._sink = sink
         self._advance = advance
@@ -103,6 +106,7 @@ class StackWriter:
             gain=options.gain,
             metadata_bytes=len(options.metadata),
             byteorder=options.byteorder,
+            axes=axes,
         )
 
     @property

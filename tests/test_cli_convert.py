@@ -183,7 +183,8 @@ def test_what_only_mrc_knows_is_carried_over(folder, capsys):
     for field, move in (("nxstart", 6), ("nystart", 4), ("nzstart", 2)):
         assert part.fields[field] == old.fields[field] + move
     pixel = np.array(old.pixelsize)[::-1]
-    np.testing.assert_allclose(part.fields["origin"], [1.5, -2, 3] + pixel * [6, 4, 2], rtol=1e-6)
+    # Its sections go along y, its rows along x and its columns along z.
+    np.testing.assert_allclose(part.fields["origin"], [1.5, -2, 3] + pixel * [4, 2, 6], rtol=1e-6)
 
 
 def test_lists_stay_lists(folder):

@@ -220,7 +220,8 @@ def _write(
     if kind in NUMPY:
         write_npy(path, pieces, plan.shape, plan.dtype)
     elif kind in TIFF:
-        write_tiff(path, pieces, plan.shape, plan.dtype, options["pixelsize"])
+        sizes = [options["pixelsize"][axis] for axis in frames.axes]
+        write_tiff(path, pieces, plan.shape, plan.dtype, sizes)
     else:
         compressor = args.compressor or ("auto" if kind == ".mrcz" else "none")
         if compressor != "none":
@@ -233,9 +234,12 @@ def _write(
 def _options(frames: Frames, plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     """Return header and metadata of the result, as options of `mrcz.create`."""
     options = dict(frames.options)
-    sizes = options.get("pixelsize", [0.0] * 3) if args.pixelsize is None else [args.pixelsize] * 3
-    steps = [part.step * size for part, size in zip(plan.ranges, plan.bins, strict=True)]
-    options["pixelsize"] = [float(size) * step for size, step in zip(sizes, steps, strict=True)]
+    sizes = list(options.get("pixelsize", [0.0] * 3))
+    if args.pixelsize is not None:
+        sizes = [args.pixelsize] * 3
+    for axis, part, size in zip(frames.axes, plan.ranges, plan.bins, strict=True):
+        sizes[axis] = float(sizes[axis]) * part.step * size
+    options["pixelsize"] = sizes
     meta = user_metadata(options.get("meta") or {})
     history = _history(frames, plan, args)
     options["meta"] = {**meta, HISTORY: history} if history else meta
@@ -279,7 +283,7 @@ def _write_mrc(
     parsed = parse_write_options(n_threads=threads, **options)
     slices, ispg = _arrangement(frames, plan)
     writer = StackWriter(open_sink(path), mode, (plan.shape[1], plan.shape[2]), parsed,
-                         slices=slices, ispg=ispg, count=plan.shape[0])
+                         slices=slices, ispg=ispg, count=plan.shape[0], axes=frames.axes)
     with writer:
         for piece in pieces:
             writer.append_slab(list(piece))
@@ -311,23 +315,22 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
     labels = [*own, *old][:MOST_LABELS]
     changes: dict[str, Any] = {
         "labels": labels + [b""] * (MOST_LABELS - len(labels)), "nlabl": len(labels),
-        "mapc": fields["mapc"], "mapr": fields["mapr"], "maps": fields["maps"],
         "cellb": fields["cellb"],
     }
-    z, y, x = plan.ranges
-    pixel, moves = record.pixelsize[::-1], (x.start, y.start, z.start)
-    for name, axis in (("nxstart", x), ("nystart", y), ("nzstart", z)):
-        place = "xyz".index(name[1])
-        shrunk = axis.step * plan.bins[2 - place]
-        changes[name] = (fields[name] + moves[place]) // shrunk
+    # The start is in pixels of the file's own axes, the origin in Angstrom of the cell's.
+    for name, part, size in zip(("nzstart", "nystart", "nxstart"), plan.ranges, plan.bins,
+                                strict=True):
+        changes[name] = (fields[name] + part.start) // (part.step * size)
     if any(fields["origin"]):
-        changes["origin"] = [origin + move * size for origin, move, size
-                             in zip(fields["origin"], moves, pixel, strict=True)]
+        origin = list(fields["origin"])
+        for axis, part in zip(record.axes, plan.ranges, strict=True):
+            origin[2 - axis] += part.start * record.pixelsize[axis]
+        changes["origin"] = origin
     if keep_group and plan.ranges == tuple(range(size) for size in (record.nz, record.ny,
                                                                     record.nx)):
         changes["ispg"] = fields["ispg"]
-        if fields["ispg"] >= VOLUME_STACK:
-            changes.update(_volumes(parse(new, path=path), fields["mz"]))
+        if plan.bins == (1, 1, 1):
+            changes.update(_cell_of(record, parse(new, path=path)))
     file = InPlaceFile(path)
     try:
         file.write_at(0, amend(new, "<", **changes))
@@ -336,12 +339,19 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
         file.abort()
 
 
-def _volumes(written: Record, slices: int) -> dict[str, Any]:
-    """Return the changes that make a volume of a stack of volumes again: MZ and its cell."""
-    if written.compressor is not None or slices < 1 or written.nz % slices:
+def _cell_of(record: Record, written: Record) -> dict[str, Any]:
+    """Return the changes that give a whole copy the cell that it had.
+
+    Of a crystal it has other sizes than the map, of a stack of volumes it is that of one.
+    """
+    mx, my, mz = (record.fields[name] for name in ("mx", "my", "mz"))
+    group = record.fields["ispg"]
+    if written.compressor is not None or group < VOLUME or min(mx, my, mz) < 1:
         return {}
-    z, _, _ = written.pixelsize
-    return {"mz": slices, "cella": (*written.fields["cella"][:2], z * slices)}
+    if group >= VOLUME_STACK and written.nz % mz:
+        return {}
+    z, y, x = written.pixelsize
+    return {"mx": mx, "my": my, "mz": mz, "cella": (x * mx, y * my, z * mz)}
 
 
 def _labels(head: bytes) -> list[bytes]:

@@ -124,11 +124,11 @@ def _is_volume(frames: Frames) -> bool:
 
 
 def _pixel(frames: Frames, args: argparse.Namespace) -> list[float]:
-    """Return the pixel size [z, y, x] in Å; 0 where it is not known."""
+    """Return the distance of sections, rows and columns in Å; 0 where it is not known."""
     if args.pixelsize is not None:
         sizes = [args.pixelsize] * 3
     else:
-        sizes = [abs(float(size)) for size in frames.options.get("pixelsize", [0.0] * 3)]
+        sizes = [abs(size) for size in frames.spacing]
     return [size if SMALLEST_PIXEL < size < LARGEST_PIXEL else 0.0 for size in sizes]
 
 

@@ -130,7 +130,7 @@ def writer_like(
     return StackWriter(
         open_sink(path, fsync=parsed.fsync), mode, (record.ny, record.nx), parsed,
         slices=slices, ispg=ispg if ispg in KNOWN_SPACE_GROUPS else VOLUME, count=record.nz,
-        advance=advance,
+        advance=advance, axes=record.axes,
     )  # fmt: skip
 
 

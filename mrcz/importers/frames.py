@@ -51,6 +51,8 @@ class Frames:
         Values a pixel; where there are several, `read` returns (frames, ny, nx, channels).
     channel : str or None
         What was taken of them.
+    axes : tuple of int
+        Places of ``pixelsize`` that sections, rows and columns have.
     """
 
     shape: tuple[int, int, int]
@@ -63,6 +65,13 @@ class Frames:
     packed: bool = False
     channels: int = 1
     channel: str | None = None
+    axes: tuple[int, int, int] = (0, 1, 2)
+
+    @property
+    def spacing(self) -> list[float]:
+        """Distance between sections, rows and columns in Å; 0: unknown."""
+        sizes = self.options.get("pixelsize", [0.0] * 3)
+        return [float(sizes[axis]) for axis in self.axes]
 
 
 def one_channel(frames: Frames, channel: str | None, path: str) -> Frames:

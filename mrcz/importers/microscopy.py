@@ -26,7 +26,7 @@ def frames_of_mrc(reader: MRCReader, threads: int) -> Frames:
     return Frames((record.nz, record.ny, record.nx), reader.dtype,
                   lambda frames: reader.read(frames, threads=threads), options,
                   reader.slices(), record.fields["ispg"], record, record.mode.packed,
-                  record.mode.channels)
+                  record.mode.channels, axes=record.axes)
 
 
 def header_options(record: Record) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def _read_mrc(path: str) -> tuple[Any, dict[str, Any]]:
     record = stack.header.record
     assert record is not None
     data, is_colored = stack.to_dask(stack.chunks), stack.ndim == 4
-    sizes = list(record.pixelsize)
+    sizes = list(record.spacing)
     if len(stack) == 1:
         data, sizes = data[0], sizes[1:]
     elif record.fields["ispg"] < VOLUME or stack.slices == 1:

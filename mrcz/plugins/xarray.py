@@ -38,9 +38,9 @@ class _Frames(BackendArray):  # type: ignore[misc]
 class MRCBackend(BackendEntrypoint):  # type: ignore[misc]
     """Opens a file as a dataset of one variable, ``image``, of which pixels are read lazily.
 
-    Coordinates z, y, x are in Å from the first pixel; where the header has no pixel size
-    there are none. Attributes are the voltage (kV), C3 (mm), gain (counts/e-) and the
-    user's metadata.
+    Coordinates z, y, x of sections, rows and columns are in Å from the first pixel; where the
+    header has no pixel size there are none. Attributes are the voltage (kV), C3 (mm), gain
+    (counts/e-) and the user's metadata.
     """
 
     description = "MRC and MRCZ electron-microscopy files"
@@ -79,7 +79,7 @@ class MRCBackend(BackendEntrypoint):  # type: ignore[misc]
 def _coordinates(stack: Stack) -> dict[str, Any]:
     record = stack.header.record
     assert record is not None
-    sizes = dict(zip("zyx", record.pixelsize, strict=True))
+    sizes = dict(zip("zyx", record.spacing, strict=True))
     if record.fields["ispg"] < VOLUME:
         sizes["z"] = 0.0  # a series of images: there is no length between them
     return {name: (name, np.arange(count) * sizes[name], {"units": "angstrom"})

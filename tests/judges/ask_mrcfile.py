@@ -22,6 +22,8 @@ def do(job, number, folder):
             if job.get("stack"):
                 file.set_image_stack()
             file.voxel_size = tuple(job["voxel"])
+            for name, value in job.get("fields", {}).items():
+                file.header[name] = value
             if "exttyp" in job:
                 file.set_extended_header(np.frombuffer(b"x" * job["extended"], "V1"))
                 file.header.exttyp = job["exttyp"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import permutations
 
 import numpy as np
 import pytest
 
 import mrcz
+from mrcz.cli import main
 
 from ..builders import DATA, ramp
 from ..checks import assert_identical, bits
@@ -132,3 +134,25 @@ def test_appended_frames_are_read(dtype, mrcfile, tmp_path):
     answer, = mrcfile([{"do": "open", "path": path}])
     assert bits(answer["array"]) == bits(image)
     np.testing.assert_allclose(answer["voxel"], VOXEL, rtol=1e-6)
+
+
+@pytest.mark.parametrize("axes", list(permutations((1, 2, 3))), ids=str)
+@pytest.mark.parametrize("steps", [(1, 1, 1), (2, 3, 5)], ids=str)
+def test_binned_maps_of_permuted_axes(mrcfile, tmp_path, axes, steps):
+    """Of sections, rows and columns, each has the spacing that mrcfile finds for its axis."""
+    paths = [str(tmp_path / name) for name in ("a.mrc", "b.mrc")]
+    image = ramp((8, 9, 10), "f4")
+    mrcfile([{"do": "write", "path": paths[0], "array": mrcfile.array(image),
+              "voxel": VOXEL[::-1], "fields": dict(zip(("mapc", "mapr", "maps"), axes,
+                                                       strict=True))}])
+    assert main(["convert", "-q", *paths, "--bin", ",".join(map(str, steps))]) == 0
+    before, after, valid = mrcfile([{"do": "open", "path": path} for path in paths]
+                                   + [{"do": "validate", "path": paths[1]}])
+    expected = list(before["voxel"])  # z, y, x of the cell
+    for number, step in zip(axes[::-1], steps, strict=True):
+        expected[3 - number] *= step
+    np.testing.assert_allclose(after["voxel"], expected, rtol=1e-6)
+    assert after["array"].shape == tuple(n // step for n, step in zip(image.shape, steps,
+                                                                      strict=True))
+    assert not [line for line in valid["said"] if "exttyp = 'json'" not in line
+                and "statistics" not in line], valid

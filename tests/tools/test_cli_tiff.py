@@ -10,6 +10,8 @@ import tifffile
 import mrcz
 from mrcz.cli import main
 
+from ..builders import mrc
+
 MOVIE = np.random.default_rng(5).poisson(0.5, (6, 64, 80)).astype("uint8")
 
 
@@ -115,6 +117,19 @@ def test_tiff_is_written(dtype):
         assert 1e8 * units / across == pytest.approx(0.83, rel=1e-6)
     assert convert("a.tif", "b.mrc") == 0
     np.testing.assert_array_equal(mrcz.readMRC("b.mrc")[0], MOVIE)
+
+
+def test_resolution_of_permuted_axes(folder):
+    """Columns along z, rows along x."""
+    nz, ny, nx = MOVIE.shape
+    (folder / "a.mrc").write_bytes(mrc(
+        MOVIE.astype("i1"), map_axes=(3, 1, 2), m=(ny, nz, nx),
+        cella=(2.0 * ny, 3.0 * nz, 0.83 * nx)))
+    assert convert("a.mrc", "a.tif") == 0
+    with tifffile.TiffFile("a.tif") as tiff:
+        for name, size in (("XResolution", 0.83), ("YResolution", 2.0)):
+            across, units = tiff.pages[0].tags[name].value
+            assert 1e8 * units / across == pytest.approx(size, rel=1e-6)
 
 
 def eer_frame(image):

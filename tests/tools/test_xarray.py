@@ -9,7 +9,7 @@ import xarray as xr
 
 import mrcz
 
-from ..builders import header
+from ..builders import header, mrc
 
 FRAMES = np.random.default_rng(0).normal(size=(6, 30, 40)).astype("f4")
 
@@ -111,3 +111,12 @@ def test_whole_frames_of_a_cut_file(tmp_path):
         np.testing.assert_array_equal(dataset["image"][4], FRAMES[4])
         with pytest.raises(mrcz.MRCTruncatedError, match="frame 5 of 6 is cut"):
             dataset["image"][5].load()
+
+
+def test_coordinates_of_permuted_axes(tmp_path):
+    """Columns along z, rows along x, sections along y."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(FRAMES, map_axes=(3, 1, 2), m=(30, 6, 40), cella=(60.0, 18.0, 40.0)))
+    with xr.open_dataset(path, engine="mrcz") as dataset:
+        for axis, size in {"z": 3, "y": 2, "x": 1}.items():
+            assert float(dataset[axis][1]) == pytest.approx(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from .header import Record
 from .modes import COMPRESSOR_FACTOR
 from .units import angstrom_per
 
-__all__ = ["HEADER_KEYS", "HeaderDict"]
+__all__ = ["HEADER_KEYS", "HeaderDict", "describe", "tell_of_keys"]
+
+logger = logging.getLogger("mrcz")
 
 HEADER_KEYS: tuple[str, ...] = (
     "dimensions", "MRCtype", "dtype", "compressor", "pixelsize", "pixelunits", "minImage",
@@ -33,11 +36,17 @@ class HeaderDict(dict[str, Any]):
         The extended header as it is in the file.
     chunk_version : int or None
         Version of the first blosc chunk.
+    meta : dict
+        The user's metadata as they were written, also under keys that the header itself has.
     """
 
     record: Record | None = None
     extended: bytes = b""
     chunk_version: int | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.meta: dict[str, Any] = {}
 
     @property
     def labels(self) -> list[str]:
@@ -81,7 +90,8 @@ def describe(
     extended : bytes
         The extended header.
     metadata : mapping
-        The user's; keys that collide with the header's own are left out.
+        The user's; where keys are the header's own too, its values stand, and the user's are
+        in ``header.meta`` alone.
     chunk_version : int or None
         Of the first chunk.
     """
@@ -111,4 +121,37 @@ def describe(
     header.record = record
     header.extended = extended
     header.chunk_version = chunk_version
+    header.meta = dict(metadata)
     return header
+
+
+_told_of_header = False
+
+
+def tell_of_keys(meta: Mapping[Any, Any] | None, slices: int) -> None:
+    """Log which keys of metadata that are to be written mean something to readers.
+
+    Parameters
+    ----------
+    meta : mapping or None
+        The user's.
+    slices : int
+        Slices an item of the list that is written; 0: an array.
+    """
+    if not meta:
+        return
+    said = meta.get("slices")
+    if type(said) is int and said != slices:
+        logger.warning("meta['slices'] is %d: readers will return %s, unless they are told "
+                       "slices=%d", said, "one array" if said == 0 else "a list", slices)
+    taken = [key for key in HEADER_KEYS if key in meta]
+    if len(taken) < len(HEADER_KEYS):
+        if taken:
+            logger.warning("meta has keys that the header has too: header[...] of %s will be the "
+                           "header's, what is in meta is header.meta[...]", ", ".join(taken))
+        return
+    global _told_of_header
+    if not _told_of_header:
+        _told_of_header = True
+        logger.warning("meta is a whole header: pixelsize, voltage, C3 and gain of the new file "
+                       "are what is given under these names, not what meta has (said once)")

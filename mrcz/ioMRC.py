@@ -12,7 +12,7 @@ from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
 from .containers import contain
 from .futures import log_failure, set_workers, submit_on_file
 from .header import HEADER_BYTES
-from .headerdict import HeaderDict
+from .headerdict import HeaderDict, tell_of_keys
 from .headerio import defaultHeader, readBloscHeader, readMRCHeader, writeMRCHeader
 from .modes import (
     BLOSC1_COMPRESSORS,
@@ -139,7 +139,8 @@ def readMRC(  # noqa: N802
         ``dimensions`` (nz, ny, nx), ``MRCtype``, ``dtype``, ``compressor``, ``pixelsize``
         [z, y, x] in `pixelunits`, ``pixelunits``, ``minImage``, ``maxImage``,
         ``meanImage``, ``extendedBytes``, ``metaId``, ``voltage`` (kV), ``C3`` (mm),
-        ``gain`` (counts/e-), ``packedBytes``, then the metadata.
+        ``gain`` (counts/e-), ``packedBytes``, then the metadata; ``header.meta`` is the
+        metadata alone.
 
     Raises
     ------
@@ -229,7 +230,8 @@ def writeMRC(  # noqa: N802
     MRCfilename : str, os.PathLike or binary file
         Where to; a URL too, with the extra ``remote``.
     meta : dict, optional
-        Metadata; see `mrcz.metadata` for what it may hold.
+        Metadata; see `mrcz.metadata` for what it may hold. What has a key of the header,
+        such as ``'voltage'``, comes back as ``header.meta['voltage']`` alone.
     endian : {'le', 'be'}
         Byte order of the file.
     dtype : dtype-like or 'uint4', optional
@@ -291,7 +293,7 @@ def writeMRC(  # noqa: N802
         fsync=fsync, checksum=checksum,
     )  # fmt: skip
     container = contain(input_image)
-    _tell_slices(meta, container.slices)
+    tell_of_keys(meta, container.slices)
     if idx is not None or shape is not None:
         from . import update
 
@@ -307,14 +309,6 @@ def writeMRC(  # noqa: N802
         with StackWriter(sink, mode, (ny, nx), options, slices=container.slices,
                          ispg=container.ispg, advance=advance) as writer:
             writer.append_container(container)
-
-
-def _tell_slices(meta: dict[Any, Any] | None, slices: int) -> None:
-    """Log that a key of the metadata will be taken for the slices an item of a list."""
-    said = meta.get("slices") if meta else None
-    if type(said) is int and said != slices:
-        logger.warning("meta['slices'] is %d: readers will return %s, unless they are told "
-                       "slices=%d", said, "one array" if said == 0 else "a list", slices)
 
 
 def _tell_cast(dtype: np.dtype[Any]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from .arguments import integer
 from .cache import Cache
 from .errors import MissingCodecError, MRCError
-from .headerdict import HEADER_KEYS, HeaderDict
+from .headerdict import HeaderDict
 from .indexing import Selection, select
 from .parallel import threads_of
 from .pixels import Pixels
@@ -131,9 +131,8 @@ class Stack:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The user's metadata."""
-        return {key: value for key, value in self._reader.metadata.items()
-                if key not in HEADER_KEYS}
+        """The user's metadata as they were written, also under keys that the header has."""
+        return dict(self._reader.metadata)
 
     @property
     def compressor(self) -> str | None:

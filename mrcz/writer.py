@@ -14,6 +14,7 @@ from .codec import CodecOptions
 from .containers import SLAB_BYTES, Container, contain
 from .encoding import EncodedFrames, FrameEncoder, FrameFormat
 from .header import HEADER_BYTES, LARGEST_SIZE, VOLUME
+from .headerdict import tell_of_keys
 from .headerfields import HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
@@ -352,5 +353,6 @@ def create(
     ny, nx = (integer(f"shape[{axis}]", shape[axis], 1, LARGEST_SIZE) for axis in (1, 2))
     mode, _ = writable_mode(dtype, what="dtype")
     parsed = parse_write_options(**options)
+    tell_of_keys(options.get("meta"), 0)
     return StackWriter(open_sink(path, fsync=parsed.fsync), mode, (ny, nx), parsed,
                        count=count, keep_partial=keep_partial)

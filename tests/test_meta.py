@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import enum
 import json
 import math
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mrcz
+from mrcz.cli import main
 
 from .builders import fields_of, mrc, ramp
 from .checks import HEADER_KEYS, assert_identical, read, round_trip, written
@@ -158,6 +161,70 @@ def test_the_header_wins_over_colliding_keys():
     assert header["compressor"] is None
     assert header["mine"] == 1
     assert list(header) == [*HEADER_KEYS, "mine"]
+
+
+COLLIDING = {"voltage": 5, "pixelsize": "small", "mine": {"voltage": 1}}
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_nothing_is_lost_under_colliding_keys(tmp_path, caplog, compressor):
+    """As with python-mrcz the header's values stand; what was written is not far."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE, path, meta=COLLIDING, voltage=200.0, compressor=compressor)
+    assert [record.getMessage() for record in caplog.records] == [
+        "meta has keys that the header has too: header[...] of pixelsize, voltage will be the "
+        "header's, what is in meta is header.meta[...]"]
+    header = mrcz.readMRC(path)[1]
+    assert (header["voltage"], header["mine"]) == (200.0, {"voltage": 1})
+    assert header.meta == mrcz.readMRCHeader(path)[0].meta == COLLIDING
+    assert pickle.loads(pickle.dumps(header)).meta == COLLIDING
+    assert copy.copy(header).meta == copy.deepcopy(header).meta == COLLIDING
+    with mrcz.open(path) as stack:
+        assert stack.meta == stack.header.meta == COLLIDING
+        mrcz.writeMRC(stack, tmp_path / "b.mrc", meta=stack.meta)
+    assert mrcz.readMRC(tmp_path / "b.mrc")[1].meta == COLLIDING
+
+
+def test_no_command_loses_colliding_keys(tmp_path, capsys):
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE, path, meta=COLLIDING)
+    capsys.readouterr()
+    for command, copied in ((["compress", "-c", "zstd"], "a.mrcz"), (["convert"], "b.mrcz")):
+        arguments = [str(path)] + [str(tmp_path / copied)] * (command == ["convert"])
+        assert main([*command, "-q", *arguments]) == 0
+        assert "keys" not in capsys.readouterr().err  # it was told when the file was written
+        assert COLLIDING.items() <= mrcz.readMRC(tmp_path / copied)[1].meta.items()
+        assert main(["diff", "-q", str(path), str(tmp_path / copied)]) == 0
+    assert main(["info", "--json", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["metadata"] == COLLIDING
+    mrcz.writeMRC(IMAGE, tmp_path / "c.mrc", meta={**COLLIDING, "voltage": 6})
+    assert main(["diff", str(path), str(tmp_path / "c.mrc")]) == 1
+    assert capsys.readouterr().out == "metadata.voltage: 5 and 6\n"
+
+
+def test_streams_tell_of_colliding_keys_too(tmp_path, caplog):
+    with mrcz.create(tmp_path / "a.mrc", (1, 5, 7), "f4", meta={"gain": 7, "slices": 1}) as writer:
+        writer.append(IMAGE[0])
+    slices, keys = (record.getMessage() for record in caplog.records)
+    assert "meta['slices'] is 1" in slices
+    assert "header[...] of gain" in keys
+    assert mrcz.readMRCHeader(tmp_path / "a.mrc")[0].meta == {"gain": 7, "slices": 1}
+
+
+def test_metadata_without_colliding_keys_says_nothing(caplog):
+    written(IMAGE, meta={"mine": 1, "Voltage": 2, "header": {"voltage": 1}})
+    assert not caplog.records
+    assert round_trip(IMAGE)[1].meta == {}
+    assert mrcz.defaultHeader().meta == {}
+
+
+def test_a_header_as_metadata_is_told_once(caplog, monkeypatch):
+    monkeypatch.setattr("mrcz.headerdict._told_of_header", False)
+    _, header = round_trip(IMAGE, meta={"mine": 1}, voltage=300.0)
+    for meta in (header, dict(header), header):
+        assert round_trip(IMAGE, meta=meta)[1]["voltage"] == 0
+    message, = (record.getMessage() for record in caplog.records)
+    assert message.startswith("meta is a whole header: pixelsize, voltage, C3 and gain")
 
 
 def test_slices_in_json_decides():

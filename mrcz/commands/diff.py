@@ -10,7 +10,6 @@ import numpy as np
 
 from ..copies.original import user_metadata
 from ..copies.slabs import slab_ranges
-from ..headerdict import HEADER_KEYS
 from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
@@ -97,8 +96,7 @@ def compare_headers(first: MRCReader, second: MRCReader) -> dict[str, Any]:
         one, other = (np.asarray(header[key], float) for header in headers)
         if not np.allclose(one, other, rtol=RELATIVE, atol=0, equal_nan=True):
             found[key] = [seven_digits(plain(header[key])) for header in headers]
-    metas = [user_metadata({key: value for key, value in header.items()
-                            if key not in HEADER_KEYS}) for header in headers]
+    metas = [user_metadata(reader.metadata) for reader in (first, second)]
     for key in sorted({*metas[0], *metas[1]}):
         both = [plain(meta.get(key)) for meta in metas]
         if both[0] != both[1]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..copies.chunks import describe_chunks
 from ..errors import MRCError
-from ..headerdict import HEADER_KEYS
 from ..reader import MRCReader
 from .console import (
     complain,
@@ -84,7 +83,6 @@ def describe_file(path: str) -> dict[str, Any]:
     """
     with MRCReader(path) as reader:
         record, fields = reader.record, reader.record.fields
-        header = reader.header("\\AA")
         page: dict[str, Any] = {
             "file": path,
             "bytes": size_of(path) or reader.source.size,
@@ -106,7 +104,7 @@ def describe_file(path: str) -> dict[str, Any]:
             "origin": fields["origin"],
             "extended_header": {"type": fields["exttyp"], "bytes": fields["nsymbt"]},
             "labels": record.labels,
-            "metadata": {key: value for key, value in header.items() if key not in HEADER_KEYS},
+            "metadata": reader.metadata,
         }
         try:
             page.update(_describe_storage(reader))

@@ -89,4 +89,4 @@ def _coordinates(stack: Stack) -> dict[str, Any]:
 
 def _attributes(stack: Stack) -> dict[str, Any]:
     facts = {name: stack.header[name] for name in ("voltage", "C3", "gain")}
-    return {**facts, **stack.meta}
+    return {**stack.meta, **facts}

@@ -38,7 +38,8 @@ class Cache:
 
     def get(self, name: Hashable) -> Any:
         """Return what was kept under a name, which nobody may change; None if nothing is."""
-        if not self._lock.acquire(blocking=False):
+        lock = self._lock()
+        if not lock.acquire(blocking=False):
             return None
         try:
             item, _ = self._items[name]
@@ -46,12 +47,13 @@ class Cache:
         except KeyError:
             return None
         finally:
-            self._lock.release()
+            lock.release()
         return item
 
     def put(self, name: Hashable, item: Any, nbytes: int) -> None:
         """Keep something of `nbytes` bytes; forget what was used longest ago."""
-        if nbytes > self.limit or not self._lock.acquire(blocking=False):
+        lock = self._lock()
+        if nbytes > self.limit or not lock.acquire(blocking=False):
             return
         try:
             if name in self._items:
@@ -62,4 +64,4 @@ class Cache:
                 _, (_, old) = self._items.popitem(last=False)
                 self.nbytes -= old
         finally:
-            self._lock.release()
+            lock.release()

@@ -113,24 +113,28 @@ class _ChangingFile(_DescriptorSink):
 
     Parameters
     ----------
-    name, fd
-        As it was opened.
-    kept : int
-        How many bytes count.
+    name : str
+        For messages.
     fsync : bool
         Whether publishing waits for the disk, between its steps too.
     """
 
-    def __init__(self, name: str, fd: int, kept: int, *, fsync: bool) -> None:
-        super().__init__(name, fd)
+    def __init__(self, name: str, *, fsync: bool) -> None:
+        super().__init__(name, -1)
         self._pid = os.getpid()
-        self._kept = kept
+        self._kept = 0
         self._fsync = fsync
-        self._size: int | None = os.fstat(fd).st_size  # to go back to; None: there is no way back
+        self._size: int | None = None  # to go back to; None: there is no way back
         self._record = b""
         self._journal: Journal | None = None
         self._held: list[tuple[int, int]] = []
         self._spool: IO[bytes] | None = None
+
+    def _open(self, path: str, flags: int = 0) -> int:
+        """Open the file, and return its size."""
+        self.fd = os.open(path, os.O_RDWR | _O_BINARY | flags, 0o666)
+        self._size = os.fstat(self.fd).st_size
+        return self._size
 
     def begin_journal(self, offset: int, length: int) -> int:
         """Return where to write bytes that are to go to `offset`, if their number is known.
@@ -182,7 +186,12 @@ class _ChangingFile(_DescriptorSink):
                 self.complete(journal)
                 raise
         elif self._record:
-            super().write_at(0, self._record)
+            self._size = None  # what it counts must never be cut
+            try:
+                super().write_at(0, self._record)
+            except BaseException:  # as above: who knows whether it has been written
+                super().write_at(0, self._record)
+                raise
         self._forget()
         self._size = self._kept = os.fstat(self.fd).st_size
         self._sync_if_asked()
@@ -264,11 +273,15 @@ class AtomicFile(_ChangingFile):
         # Short, whatever the length of the final name.
         self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
         old = writable_status(target)
-        with naming(path):
-            fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _O_BINARY, 0o666)
-        super().__init__(path, fd, 0, fsync=fsync)
-        if old is not None:
-            keep_access(fd, target, old)
+        super().__init__(path, fsync=fsync)
+        try:
+            with naming(path):
+                self._open(self._temporary, os.O_CREAT | os.O_EXCL)
+            if old is not None:
+                keep_access(self.fd, target, old)
+        except BaseException:
+            self.abort()
+            raise
 
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""
@@ -322,8 +335,9 @@ class InPlaceFile(_ChangingFile):
     """
 
     def __init__(self, path: str, kept: int | None = None, *, fsync: bool = False) -> None:
-        fd = os.open(path, os.O_RDWR | _O_BINARY)
-        super().__init__(path, fd, os.fstat(fd).st_size if kept is None else kept, fsync=fsync)
+        super().__init__(path, fsync=fsync)
+        size = self._open(path)
+        self._kept = size if kept is None else kept
 
     def commit(self) -> None:
         """Make the change, and close."""

@@ -161,7 +161,7 @@ class FrameTable:
                 raise self._too_short() if is_all else self._cut_frame(first)
             return start, stop
         if not (self._edges[first] and self._edges[last]):
-            with self._lock:
+            with self._lock():
                 self._find(first)
                 self._find(last)
         return self._edges[first], self._edges[last]

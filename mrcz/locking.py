@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import time
@@ -40,35 +41,37 @@ def locked(path: str) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    fd = _held(path)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a forked process may have a copy of the descriptor
-        os.close(fd)
-
-
-def _held(path: str) -> int:
-    """Return a locked descriptor of the file that has the name `path` at that moment."""
-    while True:
-        fd = os.open(path, os.O_RDONLY)
+    with _held(path) as file:
         try:
-            _wait_for(fd, path)
-            if os.path.samestat(os.fstat(fd), os.stat(path)):
-                return fd
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have a copy of it
+
+
+def _held(path: str) -> io.FileIO:
+    """Return the file that has the name `path` at that moment, locked.
+
+    It is closed, and so unlocked, whatever interrupts its user.
+    """
+    while True:
+        file = io.FileIO(path)
+        try:
+            _wait_for(file, path)
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
-        os.close(fd)  # while we waited, another file was given the name
+        file.close()  # while we waited, another file was given the name
 
 
-def _wait_for(fd: int, path: str) -> None:
-    """Lock a descriptor, however long that takes; who waits long is told why."""
+def _wait_for(file: io.FileIO, path: str) -> None:
+    """Lock a file, however long that takes; who waits long is told why."""
     began, told = time.monotonic(), False
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() - began > _LONG and not told:
                 logger.warning("%s is being written by another thread or process: waiting", path)

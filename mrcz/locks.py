@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 __all__ = ["ForkSafeLock"]
@@ -28,7 +27,9 @@ if hasattr(os, "register_at_fork"):
 class ForkSafeLock:
     """A lock whose holder may be a thread that a fork has left behind in the parent.
 
-    What it guards must make sense whenever a thread is stopped within.
+    What it guards must make sense whenever a thread is stopped within. It is entered as
+    ``with lock():``, which is the system's own lock: an interrupt (Ctrl-C) between the steps
+    of one written in Python would leave it locked.
 
     Parameters
     ----------
@@ -41,25 +42,10 @@ class ForkSafeLock:
         self._forks = _forks
         self._lock = make()
 
-    def acquire(self, *, blocking: bool = True) -> bool:
-        """Acquire the lock; return whether that was done."""
+    def __call__(self) -> Any:
+        """Return the lock of this process."""
         if self._forks != _forks:
             with _renewing:
                 if self._forks != _forks:
                     self._lock, self._forks = self._make(), _forks
-        return bool(self._lock.acquire(blocking))
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
+        return self._lock

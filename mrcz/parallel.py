@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from .arguments import integer
 from .codec import blosc_extension
@@ -56,65 +56,77 @@ class _BloscSettings:
     """Who is using blosc, and with which block size.
 
     Any number may decompress, or compress with one and the same block size; another
-    block size waits until those have finished, in the order of arrival.
+    block size waits until those have finished, in the order of arrival. Every step may be
+    done again, by those who were interrupted in it.
     """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._users = 0
-        self._sized_users = 0
-        self._blocksize = 0
-        self._queue: deque[object] = deque()
-        self._before: tuple[int, bool, int] = (1, False, 0)
+        self._lock = threading.Lock()  # entered itself: a Condition's own steps can be interrupted
+        self._condition = threading.Condition(self._lock)
+        self._leases: dict[object, tuple[int, int | None]] = {}  # thread and block size
+        self._queue: list[tuple[int, object]] = []
+        self._before: tuple[int, bool, int] | None = None
 
-    def acquire(self, blocksize: int | None) -> None:
-        with self._condition:
+    def acquire(self, lease: object, blocksize: int | None) -> None:
+        thread = threading.get_ident()
+        with self._lock:
             if blocksize is not None:
-                self._wait_for(blocksize)
-            if self._users == 0:
+                self._drop_left_by(thread)
+                self._wait_for(thread, blocksize)
+            if self._before is None:
                 self._before = (blosc_extension.set_nthreads(1),
                                 bool(blosc_extension.set_releasegil(True)),
                                 blosc_extension.get_blocksize())
-            self._users += 1
+            self._leases[lease] = thread, blocksize
             if blocksize is not None:
-                self._sized_users += 1
-                self._blocksize = blocksize
                 blosc_extension.set_blocksize(blocksize)
 
-    def _wait_for(self, blocksize: int) -> None:
-        if not self._queue and self._sized_users == 0:
+    def _drop_left_by(self, thread: int) -> None:
+        """Forget what this thread was interrupted in: nobody compresses within compressing."""
+        self._queue = [place for place in self._queue if place[0] != thread]
+        for lease, (holder, blocksize) in list(self._leases.items()):
+            if holder == thread and blocksize is not None:
+                del self._leases[lease]
+
+    def _sizes(self) -> set[int]:
+        """Return the block size that is in use, if one is."""
+        return {size for _, size in self._leases.values() if size is not None}
+
+    def _wait_for(self, thread: int, blocksize: int) -> None:
+        if not self._queue and not self._sizes():
             return
-        me = object()
-        self._queue.append(me)
+        me = thread, object()
         try:
-            while self._queue[0] is not me or (
-                self._sized_users and self._blocksize != blocksize
-            ):
+            self._queue.append(me)
+            while self._queue[0] is not me or self._sizes() - {blocksize}:
                 self._condition.wait()
         finally:  # also when interrupted: the next in line must not wait for us
-            self._queue.remove(me)
+            self._queue = [place for place in self._queue if place is not me]
             self._condition.notify_all()
 
-    def release(self, blocksize: int | None) -> None:
-        with self._condition:
-            if blocksize is not None:
-                self._sized_users -= 1
-                if self._sized_users == 0:
+    def release(self, lease: object) -> None:
+        with self._lock:
+            self._leases.pop(lease, None)
+            if not self._sizes():
+                if self._before is not None:
                     blosc_extension.set_blocksize(self._before[2])
-                    self._condition.notify_all()
-            self._users -= 1
-            if self._users == 0:
+                self._condition.notify_all()
+            if not self._leases:
                 self.restore()
 
     def restore(self) -> None:
+        """Set blosc back, if it was set."""
+        if self._before is None:
+            return
         threads, releases_gil, blocksize = self._before
         blosc_extension.set_nthreads(threads)
         blosc_extension.set_releasegil(releases_gil)
         blosc_extension.set_blocksize(blocksize)
+        self._before = None
 
     @property
     def in_use(self) -> bool:
-        return self._users > 0
+        return bool(self._leases)
 
 
 _settings = _BloscSettings()
@@ -125,8 +137,7 @@ def _start_anew_after_fork() -> None:
     global _settings, _workers
     _workers = _Workers()
     old, _settings = _settings, _BloscSettings()
-    if old.in_use:
-        old.restore()
+    old.restore()
 
 
 if hasattr(os, "register_at_fork"):
@@ -145,12 +156,16 @@ def blosc_settings(blocksize: int | None = None) -> Iterator[None]:
     if blosc_extension is None:
         yield
         return
-    settings = _settings
-    settings.acquire(blocksize)
+    settings, lease = _settings, object()
     try:
+        settings.acquire(lease, blocksize)
         yield
     finally:
-        settings.release(blocksize)
+        try:
+            settings.release(lease)
+        except BaseException:  # an interrupt
+            settings.release(lease)
+            raise
 
 
 class _Workers:
@@ -162,37 +177,42 @@ class _Workers:
     """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._active = 0
-        self._limits: list[int] = []
+        self._lock = threading.Lock()  # see _BloscSettings
+        self._condition = threading.Condition(self._lock)
+        self._helping = 0
+        # Weak, for a caller that was interrupted on its way out.
+        self._limits: WeakKeyDictionary[object, int] = WeakKeyDictionary()
 
-    def begin(self, limit: int) -> None:
+    @property
+    def active(self) -> int:
+        """How many are at work."""
+        return len(self._limits) + self._helping
+
+    def begin(self, caller: object, limit: int) -> None:
         """Count a thread that calls, which may have `limit` at work."""
-        with self._condition:
-            self._active += 1
-            self._limits.append(limit)
+        with self._lock:
+            self._limits[caller] = limit
 
-    def end(self, limit: int) -> None:
+    def end(self, caller: object) -> None:
         """Let go of it, and wake those that wait, be it only to end."""
-        with self._condition:
-            self._active -= 1
-            self._limits.remove(limit)
+        with self._lock:
+            self._limits.pop(caller, None)
             self._condition.notify_all()
 
     def enter(self, pipeline: _Pipeline) -> bool:
         """Wait until one more may work; False when its pipeline is over."""
-        with self._condition:
+        with self._lock:
             while not pipeline.is_over:
-                if self._active < max(self._limits, default=1):
-                    self._active += 1
+                if self.active < max(self._limits.values(), default=1):
+                    self._helping += 1
                     return True
                 self._condition.wait()
             return False
 
     def leave(self) -> None:
         """Let another work."""
-        with self._condition:
-            self._active -= 1
+        with self._lock:
+            self._helping -= 1
             self._condition.notify_all()
 
 
@@ -213,7 +233,8 @@ class _Pipeline:
         self._work = work
         self._consume = consume
         self._window = window
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()  # see _BloscSettings
+        self._condition = threading.Condition(self._lock)
         self._taken = 0
         self._consumed = 0
         self._results: dict[int, Any] = {}
@@ -232,7 +253,7 @@ class _Pipeline:
             while self._step():
                 pass
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
 
     def help(self, workers: _Workers) -> None:
         """Take part whenever not too many threads are at work."""
@@ -243,7 +264,7 @@ class _Pipeline:
                 finally:
                     workers.leave()
         except BaseException as error:
-            self._fail(error)
+            self.fail(error)
 
     def _step(self) -> bool:
         """Do one item; False if there is none."""
@@ -260,16 +281,17 @@ class _Pipeline:
             try:
                 helper.join()
             except BaseException as error:
-                self._fail(error)
+                self.fail(error)
 
-    def _fail(self, error: BaseException) -> None:
-        with self._condition:
+    def fail(self, error: BaseException) -> None:
+        """Let nothing more be begun."""
+        with self._lock:
             if self.error is None:
                 self.error = error
             self._condition.notify_all()
 
     def _take(self) -> tuple[int, Any] | None:
-        with self._condition:
+        with self._lock:
             while self._taken - self._consumed >= self._window and self.error is None:
                 self._condition.wait()
             if self.error is not None or self._exhausted:
@@ -284,24 +306,24 @@ class _Pipeline:
 
     def _finish(self, number: int, result: Any) -> None:
         if self._consume is None:
-            with self._condition:
+            with self._lock:
                 self._consumed += 1
                 self._condition.notify_all()
             return
-        with self._condition:
+        with self._lock:
             self._results[number] = result
             if self._consuming:
                 return  # whoever consumes now comes by this result too
             self._consuming = True
         while True:
-            with self._condition:
+            with self._lock:
                 if self._consumed not in self._results or self.error is not None:
                     self._consuming = False
                     return
                 ready = self._results.pop(self._consumed)
             self._consume(ready)
             del ready
-            with self._condition:
+            with self._lock:
                 self._consumed += 1
                 self._condition.notify_all()
 
@@ -343,21 +365,22 @@ def run_ordered(
             del result
         return
     pipeline = _Pipeline(items, work, consume, window=2 * threads)
-    workers, limit = _workers, max(threads, default_threads())
-    helpers: list[threading.Thread] = []
-    workers.begin(limit)
+    workers, helpers = _workers, list[threading.Thread]()
     try:
+        workers.begin(pipeline, max(threads, default_threads()))
         for _ in range(threads - 1):
             helper = threading.Thread(target=pipeline.help, args=(workers,), name="mrcz-worker",
                                       daemon=True)
+            helpers.append(helper)
             try:
                 helper.start()
             except RuntimeError:  # no more threads, or the interpreter is on its way out
                 break
-            helpers.append(helper)
         pipeline.run()
+    except BaseException as error:  # an interrupt: nobody may go on behind the caller's back
+        pipeline.fail(error)
     finally:
-        workers.end(limit)
+        workers.end(pipeline)
     for helper in helpers:
         pipeline.join(helper)
     if pipeline.error is not None:

@@ -188,7 +188,7 @@ class MRCReader:
     @property
     def table(self) -> FrameTable:
         """Where the frames lie."""
-        with self._lock:
+        with self._lock():
             if self._table is None:
                 # A stream would be unpacked to its end for checksums that nobody asks for.
                 if self._verify is not False or self.source.known_size is not None:
@@ -221,7 +221,7 @@ class MRCReader:
     def decoder(self) -> FrameDecoder:
         """Decodes the frames of this file."""
         table = self.table
-        with self._lock:
+        with self._lock():
             if self._decoder is None:
                 checksums = None
                 if self._trailer is not None and self._verify is not False:

@@ -148,7 +148,7 @@ class FileSource(Source):
     def _read_some(self, offset: int, view: memoryview) -> int:
         if _HAS_PREAD:
             return os.preadv(self.descriptor, [view], offset)
-        with self._lock:
+        with self._lock():
             os.lseek(self.descriptor, offset, os.SEEK_SET)
             data = os.read(self._fd, min(len(view), 1 << 30))
         view[: len(data)] = data
@@ -208,7 +208,7 @@ class FileObjectSource(Source):
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         done, wanted = 0, len(view)
-        with self._lock:
+        with self._lock():
             self._file.seek(self.start + offset)
             while done < wanted:
                 data = self._file.read(min(wanted - done, _SPOOL_BYTES))
@@ -247,7 +247,7 @@ class StreamSource(Source):
 
     @property
     def size(self) -> int:  # noqa: D102
-        with self._lock:
+        with self._lock():
             while not self._at_end:
                 self._fetch(self._available + 16 * _STREAM_STEP)
             return self._available
@@ -257,13 +257,13 @@ class StreamSource(Source):
         return self._available if self._at_end else None
 
     def holds(self, end: int) -> bool:  # noqa: D102
-        with self._lock:
+        with self._lock():
             self._fetch(end)
             return end <= self._available
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         wanted = len(view)
-        with self._lock:
+        with self._lock():
             self._fetch(offset + wanted)
             found = min(wanted, self._available - offset)
             if found < wanted:

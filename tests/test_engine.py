@@ -384,7 +384,7 @@ def test_calls_at_once_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         caller.join()
     assert results == [list(range(40))] * 3
     assert most <= 5  # three that call, and two that helped the first before the others came
-    assert parallel._workers._active == 0 and parallel._workers._limits == []
+    assert parallel._workers.active == 0
 
 
 def test_a_call_within_a_call_needs_nobody() -> None:
@@ -396,17 +396,18 @@ def test_a_call_within_a_call_needs_nobody() -> None:
     got: list[int] = []
     parallel.run_ordered(range(30), inner, got.append, threads=2)
     assert got == [sum(range(item, item + 9)) for item in range(30)]
-    assert parallel._workers._active == 0
+    assert parallel._workers.active == 0
 
 
 def test_helpers_that_wait_end_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "default_threads", lambda: 1)
-    parallel._workers.begin(2)
-    parallel._workers.begin(2)  # as if others were at work
+    others = [threading.Thread(), threading.Thread()]  # as if they were at work
+    for other in others:
+        parallel._workers.begin(other, 2)
     try:
         with pytest.raises(ZeroDivisionError):
             parallel.run_ordered([1, 0], lambda item: 1 // item, threads=2)
     finally:
-        parallel._workers.end(2)
-        parallel._workers.end(2)
+        for other in others:
+            parallel._workers.end(other)
     assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]

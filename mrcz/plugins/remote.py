@@ -131,14 +131,14 @@ class RemoteSource(Source):
         view[:] = data[:wanted]
 
     def _find(self, offset: int, wanted: int) -> bytes | None:
-        with self._lock:
+        with self._lock():
             for start, data in self._kept.items():
                 if start <= offset and offset + wanted <= start + len(data):
                     return data[offset - start :]
         return None
 
     def _keep(self, offset: int, data: bytes) -> None:
-        with self._lock:
+        with self._lock():
             self._kept[offset] = data
             while len(self._kept) > _KEPT:
                 del self._kept[next(iter(self._kept))]

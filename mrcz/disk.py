@@ -183,7 +183,8 @@ class _ChangingFile(_DescriptorSink):
             try:
                 self.complete(journal)
             except BaseException:  # such as an interrupt: there is only the way forward
-                self.complete(journal)
+                if os.fstat(self.fd).st_size > journal.start:  # else that was the last step
+                    self.complete(journal)
                 raise
         elif self._record:
             self._size = None  # what it counts must never be cut

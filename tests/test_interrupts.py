@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import linecache
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import parallel
+from mrcz import disk, parallel
 
 from .processes import by_night
 
@@ -106,6 +107,23 @@ def test_a_write_that_is_interrupted(tmp_path: Path, idx: int | None, compressor
 
     blocks = {} if compressor is None else {"blocksize": 1 << 16}
     assert interrupt_everywhere(by_night(1, 31), prepare, action, check) > 200
+
+
+def test_an_interrupt_when_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(OLD, path)
+    truncate = disk.InPlaceFile.truncate
+
+    def interrupted(file: disk.InPlaceFile, size: int) -> None:
+        longer = os.path.getsize(path) > size
+        truncate(file, size)
+        if longer:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(disk.InPlaceFile, "truncate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mrcz.writeMRC(NEW[:2], path, idx=2)
+    assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([OLD[:2], NEW[:2], OLD[4:]]))
 
 
 @pytest.mark.slow

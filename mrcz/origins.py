@@ -7,7 +7,7 @@ import io
 import os
 from typing import IO, Any
 
-from .sources import FileObjectSource, FileSource, Source, StreamSource, is_url
+from .sources import FileObjectSource, FileSource, Source, StreamSource, can_seek, is_url
 
 __all__ = ["open_source"]
 
@@ -75,7 +75,7 @@ def _from_fileobj(fileobj: IO[bytes]) -> Source:
     if isinstance(fileobj, io.TextIOBase):
         raise TypeError("a file object must be opened in binary mode ('rb'), not text mode")
     name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
-    if not fileobj.seekable():
+    if not can_seek(fileobj):
         return StreamSource(io.BytesIO(fileobj.read()), name)
     source = FileObjectSource(fileobj)
     opener = _opener_of(source)

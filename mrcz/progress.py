@@ -76,6 +76,6 @@ def scaled(advance: Advance, whole: int, parts: int) -> Advance:
 
 def title_of(file: Any) -> str:
     """Return what a bar about a path or a file object is called."""
-    if isinstance(file, (str, os.PathLike)):
-        return os.path.basename(os.fspath(file))
+    if isinstance(file, (str, bytes, os.PathLike)):
+        return os.path.basename(os.fsdecode(file))
     return str(getattr(file, "name", type(file).__name__))

@@ -62,7 +62,7 @@ def can_map(reader: MRCReader, file: File, frames: range) -> bool:
     return (
         reader.record.compressor is None
         and not reader.record.mode.converted
-        and isinstance(file, (str, os.PathLike))
+        and isinstance(file, (str, bytes, os.PathLike))
         and isinstance(reader.source, FileSource)
         and reader.table.holds(frames)
     )
@@ -71,7 +71,9 @@ def can_map(reader: MRCReader, file: File, frames: range) -> bool:
 def map_frames(reader: MRCReader, file: File, frames: range) -> Pixels:
     """Return frames as a memory map."""
     start, _ = reader.table.span(frames.start, len(frames))
-    return np.memmap(file, reader.record.disk_dtype, "c", start, (len(frames), *reader.shape[1:]))
+    assert isinstance(file, (str, bytes, os.PathLike))
+    shape = (len(frames), *reader.shape[1:])
+    return np.memmap(os.fsdecode(file), reader.record.disk_dtype, "c", start, shape)
 
 
 def key_of(idx: int | tuple[int, int], frames: range) -> Any:

@@ -91,7 +91,7 @@ def resave(
     FileExistsError
         If there is a backup already.
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     if not needs_resave(path):
         return Resaved(path, False, "not written by MRCZ below 0.5.0")
     backup, new = path + BACKUP_SUFFIX, path + ".mrcz-new"

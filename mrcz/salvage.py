@@ -96,7 +96,7 @@ def salvage_file(
         Takes the bytes that will be looked at and written, about; returns a context
         manager of what is told those that are done.
     """
-    path, output = os.fspath(path), os.fspath(output)
+    path, output = os.fsdecode(path), os.fsdecode(output)
     if os.path.exists(output) and os.path.samefile(path, output):
         raise ValueError("repair writes a new file: output must not be the damaged one")
     with MRCReader(path) as reader:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import IO, Any
 
+from .sources import can_seek
+
 __all__ = ["FileObjectSink", "Sink", "StreamFile", "naming"]
 
 
@@ -114,7 +116,7 @@ def _goes_back(file: IO[bytes]) -> bool:
     """
     import gzip
 
-    return (hasattr(file, "seekable") and file.seekable() and not isinstance(file, gzip.GzipFile)
+    return (can_seek(file) and not isinstance(file, gzip.GzipFile)
             and "a" not in str(getattr(file, "mode", "")))
 
 

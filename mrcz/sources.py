@@ -17,7 +17,8 @@ from typing import IO, Any
 from .errors import MRCFormatError, MRCTruncatedError
 from .locks import ForkSafeLock
 
-__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "anchored", "is_url"]
+__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "anchored", "can_seek",
+           "is_url"]  # fmt: skip
 
 _HAS_PREAD = hasattr(os, "preadv")
 _SPOOL_BYTES = 64 << 20
@@ -295,6 +296,14 @@ class StreamSource(Source):
     def __del__(self) -> None:  # what useMemmap=True returns is never closed by its user
         if hasattr(self, "_spool"):
             self.close()
+
+
+def can_seek(file: IO[bytes]) -> bool:
+    """Return whether a file object says that it can seek; a few can, and don't tell.
+
+    As Python 3.10's SpooledTemporaryFile.
+    """
+    return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
 
 
 def is_url(path: object) -> bool:

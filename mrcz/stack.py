@@ -55,9 +55,10 @@ class Stack:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         verify: bool | None = None,
     ) -> None:
-        self._is_path = isinstance(file, (str, os.PathLike))
-        if isinstance(file, (str, os.PathLike)) and not is_url(os.fspath(file)):
-            file = os.path.abspath(file)
+        self._is_path = isinstance(file, (str, bytes, os.PathLike))
+        if isinstance(file, (str, bytes, os.PathLike)):
+            file = os.fsdecode(file)
+            file = file if is_url(file) else os.path.abspath(file)
         self._file = file
         self._options: dict[str, Any] = {
             "endian": endian, "convention": fileConvention, "verify": verify,
@@ -76,7 +77,7 @@ class Stack:
         if not self._is_path:
             raise TypeError("a Stack of a file object can't be pickled, only one of a path")
         return {
-            "file": os.fspath(self._file),  # type: ignore[arg-type]
+            "file": self._file,
             "options": self._options,
             "pixelunits": self._pixelunits,
             "n_threads": self._n_threads,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import stat
@@ -34,11 +33,18 @@ def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) 
     path = os.fsdecode(file)
     if is_url(path):
         return _sink_for_url(path, fsync)
-    with contextlib.suppress(OSError):
-        mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            return StreamFile(open(path, "wb", buffering=0))
+    if _is_device(path):
+        return StreamFile(open(path, "wb", buffering=0))
     return AtomicFile(path, fsync=fsync)
+
+
+def _is_device(path: str) -> bool:
+    """Return whether a path is that of a device, pipe or socket, which a file must not replace."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _sink_for_url(url: str, fsync: bool) -> Sink:

@@ -70,9 +70,9 @@ def write_frames(
     ValueError, TypeError
         If frames or arguments don't fit the file.
     """
-    if not isinstance(file, (str, os.PathLike)):
+    if not isinstance(file, (str, bytes, os.PathLike)):
         raise TypeError("idx and shape need the path of a file, not a file object")
-    path = os.fspath(file)
+    path = os.fsdecode(file)
     if is_url(path):
         raise ValueError(f"{path}: idx and shape are for files on disk; write it as a whole")
     number = None if idx is None else integer("idx", idx, kind="an integer, the first frame")

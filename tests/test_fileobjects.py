@@ -7,9 +7,13 @@ import gzip
 import io
 import lzma
 import os
+import pickle
+import socket
+import stat
 import tempfile
 import zipfile
 
+import numpy as np
 import pytest
 
 import mrcz
@@ -21,13 +25,34 @@ IMAGE = ramp((3, 5, 7), "f4")
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
-@pytest.mark.parametrize("make", [str, os.fspath, lambda path: path])
+@pytest.mark.parametrize("make", [str, os.fsencode, lambda path: path])
 def test_names(make, compressor, tmp_path):
     name = make(tmp_path / "ångström 電子.mrc")
     mrcz.writeMRC(IMAGE, name, compressor=compressor)
     assert_identical(mrcz.readMRC(name)[0], IMAGE)
     assert mrcz.readMRCHeader(name)[0]["compressor"] == compressor
+    mapped, _ = mrcz.readMRC(name, useMemmap=True)
+    assert isinstance(mapped, mrcz.Stack if compressor else np.memmap)
+    assert_identical(np.asarray(mapped), IMAGE)
+    with mrcz.open(name) as stack, pickle.loads(pickle.dumps(stack)) as other:
+        assert_identical(other[1], IMAGE[1])
+    del mapped
+    mrcz.writeMRC(IMAGE[:1], name, idx=3)
+    assert mrcz.readMRC(name, progress=True)[0].shape == (4, 5, 7)
+    assert mrcz.verify(name) == []
     assert [path.name for path in tmp_path.iterdir()] == ["ångström 電子.mrc"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sockets have no place in the file system")
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_what_is_no_file_is_not_replaced(compressor, tmp_path):
+    """If a device, pipe or socket can't be opened, that is an error, whoever runs it."""
+    name = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(os.path.relpath(name))
+    with pytest.raises(OSError, match="socket"):
+        mrcz.writeMRC(IMAGE, name, compressor=compressor)
+    assert stat.S_ISSOCK(name.stat().st_mode)
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])

@@ -337,11 +337,11 @@ held, over = threading.Event(), threading.Event()
 
 def hold():
     for lock in locks:
-        lock.acquire()
+        lock().acquire()
     held.set()
     over.wait()
     for lock in locks:
-        lock.release()
+        lock().release()
 
 thread = threading.Thread(target=hold)
 thread.start()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
-import threading
 from typing import Any
 
 from .errors import MissingCodecError, MRCFormatError
+from .locks import ForkSafeLock
 
 __all__ = ["compress", "decompress", "require"]
 
@@ -18,7 +18,7 @@ _CODEC_NAMES = {
     "openhtj2k": "OPENHTJ2K", "grok": "GROK", "openzl": "OPENZL", "j2k": "J2K", "htj2k": "HTJ2K",
 }  # fmt: skip
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 """blosc2's parameters for a call live in a global context."""
 
 
@@ -72,7 +72,7 @@ def compress(
     blosc2 = _import_blosc2("backend='blosc2'")
     filters = (blosc2.Filter.NOFILTER, blosc2.Filter.SHUFFLE, blosc2.Filter.BITSHUFFLE)
     data = (ctypes.c_char * nbytes).from_address(address)
-    with _lock:
+    with _lock():
         chunk: bytes = blosc2.compress2(
             memoryview(data),
             codec=getattr(blosc2.Codec, _CODEC_NAMES[compressor]),
@@ -99,7 +99,7 @@ def decompress(
     """
     blosc2 = _import_blosc2(f"{path}: frame {frame}")
     try:
-        with _lock:
+        with _lock():
             data = blosc2.decompress2(bytes(chunk))
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         raise MRCFormatError(f"frame {frame} is damaged: blosc2 says {error}", path=path,

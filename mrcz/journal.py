@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import logging
 import struct
-import threading
 from binascii import crc32
 from dataclasses import dataclass
-from typing import IO
 
 from .errors import MRCTruncatedError
 from .header import HEADER_BYTES, Record
-from .sources import Source
+from .locks import ForkSafeLock
+from .scratch import Scratch
+from .sources import SizedSource, Source
 from .trailer import trailer_bytes
 
 __all__ = ["MAGIC", "ChangedSource", "Journal", "as_changed", "contents", "find_journal",
@@ -44,7 +44,6 @@ _CHECK = struct.Struct("<I")
 FOOTER_BYTES = _FACTS.size + _CHECK.size + len(END_MAGIC)
 _LEAST = len(MAGIC) + HEADER_BYTES + FOOTER_BYTES
 _STEP_BYTES = 1 << 18
-_SPOOL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -118,17 +117,14 @@ def is_journal(source: Source, start: int) -> bool:
     return source.size >= start + len(MAGIC) and source.read(start, len(MAGIC)) == MAGIC
 
 
-def contents(source: Source, journal: Journal) -> IO[bytes] | None:
+def contents(source: Source, journal: Journal) -> Scratch | None:
     """Return a copy of what a journal holds, the bytes and the record; None if it is damaged."""
-    import tempfile  # takes a twentieth of `import mrcz`, for what happens to few
-
-    copy = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)  # noqa: SIM115
-    found = 0
+    copy, found = Scratch(), 0
     try:
         for start in range(journal.body, journal.footer, _STEP_BYTES):
             data = source.read(start, min(_STEP_BYTES, journal.footer - start))
             found = crc32(data, found)
-            copy.write(data)
+            copy.write(start - journal.body, data)
         if found == journal.checksum:
             return copy
     except BaseException:
@@ -172,7 +168,7 @@ def _end(record: Record) -> int:
     return record.data_offset + int(record.fields["packed_bytes"]) + trailer_bytes(record.nz)
 
 
-class ChangedSource(Source):
+class ChangedSource(SizedSource):
     """A file and a change of it, read as if it had been made.
 
     Parameters
@@ -181,11 +177,11 @@ class ChangedSource(Source):
         The file; is closed with this one.
     journal : Journal
         The change.
-    copy : binary file
+    copy : Scratch
         What the journal holds: its writer may yet live, and complete it.
     """
 
-    def __init__(self, base: Source, journal: Journal, copy: IO[bytes]) -> None:
+    def __init__(self, base: Source, journal: Journal, copy: Scratch) -> None:
         self.name = base.name
         self.identity = base.identity
         self._base = base
@@ -194,14 +190,7 @@ class ChangedSource(Source):
         # Where bytes belong, how many, and where in the copy they are.
         self._moves = ((journal.offset, journal.length, 0),
                        (0, HEADER_BYTES, journal.length))
-        self._lock = threading.Lock()
-
-    @property
-    def size(self) -> int:  # noqa: D102
-        return self._size
-
-    def holds(self, end: int) -> bool:  # noqa: D102
-        return end <= self._size
+        self._lock = ForkSafeLock()
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         if offset + len(view) > self._size:
@@ -210,9 +199,9 @@ class ChangedSource(Source):
         for place, length, position in self._moves:
             start, stop = max(offset, place), min(offset + len(view), place + length)
             if start < stop:
-                with self._lock:
-                    self._copy.seek(position + start - place)
-                    view[start - offset : stop - offset] = self._copy.read(stop - start)
+                with self._lock():
+                    self._copy.read_into(position + start - place,
+                                         view[start - offset : stop - offset])
 
     def close(self) -> None:  # noqa: D102
         self._copy.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import os
+from functools import partial
 from typing import IO, Any
 
-from .sources import FileObjectSource, FileSource, Source, StreamSource, can_seek, is_url
+from .sources import FileObjectSource, FileSource, Source, can_seek, is_url
+from .streams import StreamSource
 
 __all__ = ["open_source"]
 
@@ -49,7 +51,7 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
     if opener is None:
         return source
     source.close()
-    stream = StreamSource(opener(path), path)
+    stream = StreamSource(opener(path), path, partial(opener, path))
     stream.identity = source.identity
     return stream
 

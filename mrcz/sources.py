@@ -1,4 +1,4 @@
-"""Bytes of files, file objects and compressed streams, all read by offset.
+"""Bytes of files and file objects, read by offset.
 
 Every read is positional and safe from several threads at once, and says so when the
 file is shorter than it was thought: plain reads rather than a memory map, since a
@@ -7,24 +7,23 @@ mapped file that shrinks kills the process with SIGBUS.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 from collections.abc import Hashable
-from types import TracebackType
 from typing import IO, Any
 
-from .errors import MRCFormatError, MRCTruncatedError
+from .errors import MRCTruncatedError
 from .locks import ForkSafeLock
 
-__all__ = ["FileObjectSource", "FileSource", "Source", "StreamSource", "anchored", "can_seek",
+__all__ = ["FileObjectSource", "FileSource", "SizedSource", "Source", "anchored", "can_seek",
            "is_url"]  # fmt: skip
 
 _HAS_PREAD = hasattr(os, "preadv")
-_SPOOL_BYTES = 64 << 20
+_MOST_AT_ONCE = 64 << 20
 _CERTAIN_NS = 2 * 10**9
 """Times of changes are coarse: a younger file may change again without a sign."""
-_STREAM_STEP = 1 << 20
 
 
 class Source:
@@ -86,12 +85,7 @@ class Source:
     def __enter__(self) -> Source:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _truncated(self, offset: int, wanted: int, found: int) -> MRCTruncatedError:
@@ -99,8 +93,21 @@ class Source:
                                  expected=f"{wanted} bytes", found=f"{found} bytes")
 
 
-class FileSource(Source):
-    """A file on disk.
+class SizedSource(Source):
+    """Bytes whose number never changes: `_size`."""
+
+    _size: int
+
+    @property
+    def size(self) -> int:  # noqa: D102
+        return self._size
+
+    def holds(self, end: int) -> bool:  # noqa: D102
+        return end <= self._size
+
+
+class FileSource(SizedSource):
+    """A file on disk, which may grow meanwhile.
 
     Parameters
     ----------
@@ -114,17 +121,13 @@ class FileSource(Source):
         status = os.fstat(self._fd)
         if stat.S_ISDIR(status.st_mode):
             self.close()
-            raise IsADirectoryError(21, "Is a directory", path)
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
         self.is_regular = stat.S_ISREG(status.st_mode)
         self._size = status.st_size
         self.identity = (status.st_size, status.st_mtime_ns)
         if time.time_ns() - status.st_mtime_ns > _CERTAIN_NS:
             self.version = (status.st_dev, status.st_ino, *self.identity)
         self._lock = ForkSafeLock()
-
-    @property
-    def size(self) -> int:  # noqa: D102
-        return self._size
 
     def holds(self, end: int) -> bool:  # noqa: D102
         if end > self._size:  # it may have grown since: somebody may be appending
@@ -183,7 +186,7 @@ class FileSource(Source):
             self.close()
 
 
-class FileObjectSource(Source):
+class FileObjectSource(SizedSource):
     """A seekable binary file object, from its present position on.
 
     Parameters
@@ -200,102 +203,20 @@ class FileObjectSource(Source):
         fileobj.seek(self.start)
         self._lock = ForkSafeLock()
 
-    @property
-    def size(self) -> int:  # noqa: D102
-        return self._size
-
-    def holds(self, end: int) -> bool:  # noqa: D102
-        return end <= self._size
-
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         done, wanted = 0, len(view)
         with self._lock():
             self._file.seek(self.start + offset)
             while done < wanted:
-                data = self._file.read(min(wanted - done, _SPOOL_BYTES))
+                data = self._file.read(min(wanted - done, _MOST_AT_ONCE))
                 if not data:
                     raise self._truncated(offset, wanted, done)
                 view[done : done + len(data)] = data
                 done += len(data)
 
-
     def rewind(self) -> None:
         """Position the file object where this source starts."""
         self._file.seek(self.start)
-
-
-class StreamSource(Source):
-    """A stream that can only be read forwards, kept as far as it was needed.
-
-    Parameters
-    ----------
-    stream : binary file
-        Is closed with the source.
-    name : str
-        For messages.
-    """
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self.name = name
-        self._stream = stream
-        import tempfile
-
-        self._spool = tempfile.SpooledTemporaryFile(  # noqa: SIM115  (closed by close)
-            max_size=_SPOOL_BYTES)
-        self._available = 0
-        self._at_end = False
-        self._lock = ForkSafeLock()
-
-    @property
-    def size(self) -> int:  # noqa: D102
-        with self._lock():
-            while not self._at_end:
-                self._fetch(self._available + 16 * _STREAM_STEP)
-            return self._available
-
-    @property
-    def known_size(self) -> int | None:  # noqa: D102
-        return self._available if self._at_end else None
-
-    def holds(self, end: int) -> bool:  # noqa: D102
-        with self._lock():
-            self._fetch(end)
-            return end <= self._available
-
-    def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
-        wanted = len(view)
-        with self._lock():
-            self._fetch(offset + wanted)
-            found = min(wanted, self._available - offset)
-            if found < wanted:
-                raise self._truncated(offset, wanted, max(0, found))
-            self._spool.seek(offset)
-            view[:] = self._spool.read(wanted)
-
-    def _fetch(self, end: int) -> None:
-        self._spool.seek(self._available)
-        while self._available < end and not self._at_end:
-            try:
-                data = self._stream.read(min(_STREAM_STEP, max(end - self._available, 1 << 16)))
-            except EOFError as error:
-                raise MRCTruncatedError(f"the compressed stream is cut: {error}", path=self.name,
-                                        offset=self._available) from error
-            except Exception as error:
-                if not _is_damage(error):
-                    raise
-                raise MRCFormatError(f"the compressed stream is damaged: {error}", path=self.name,
-                                     offset=self._available) from error
-            self._at_end = not data
-            self._spool.write(data)
-            self._available += len(data)
-
-    def close(self) -> None:  # noqa: D102
-        self._stream.close()
-        self._spool.close()
-
-    def __del__(self) -> None:  # what useMemmap=True returns is never closed by its user
-        if hasattr(self, "_spool"):
-            self.close()
 
 
 def can_seek(file: IO[bytes]) -> bool:
@@ -319,13 +240,3 @@ def anchored(path: Any) -> Any:
     if not path or os.path.isabs(path):
         return path
     return os.path.join(os.fsencode(os.getcwd()) if isinstance(path, bytes) else os.getcwd(), path)
-
-
-def _is_damage(error: Exception) -> bool:
-    """Return whether an error of a decompressor is about the stream, not about the disk."""
-    import lzma
-    import zlib
-
-    if isinstance(error, OSError):
-        return error.errno is None
-    return isinstance(error, (zlib.error, lzma.LZMAError, ValueError))

@@ -7,7 +7,6 @@ each as it is, and the frames are put together from there.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
@@ -42,6 +41,8 @@ def spooled(
     OSError
         If the temporary folder has no space for the array.
     """
+    import tempfile
+
     from dask import config
 
     assert array.numblocks[0] == 1

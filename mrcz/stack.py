@@ -6,7 +6,6 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from .indexing import Selection, select
 from .parallel import threads_of
 from .pixels import Pixels
 from .reader import MRCReader
-from .sources import StreamSource, is_url
+from .sources import is_url
+from .streams import StreamSource
 
 __all__ = ["Stack", "open"]
 
@@ -316,12 +316,7 @@ class Stack:
     def __enter__(self) -> Stack:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

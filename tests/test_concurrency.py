@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import logging
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import codec, parallel
+from mrcz import codec, codec2, parallel, scratch
 
 from .processes import by_night, run_script
 
@@ -159,6 +160,98 @@ print("bad", bad)
 def test_forks_while_threads_read_and_write(tmp_path: Path) -> None:
     done = run_script(FORKS, tmp_path / "a.mrcz", by_night(200, 20))
     assert done.stdout == "bad 0\n", done.stdout + done.stderr
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+def in_a_fork(job: Any) -> Any:
+    """Start a job in a forked process; returns what waits for it and tells whether it went well."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            job()
+            status = 0
+        finally:
+            os._exit(status)
+    return lambda: os.waitpid(child, 0)[1] == 0
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("in_memory", [1 << 16, 64 << 20])
+def test_a_stream_is_read_on_in_a_fork(
+    tmp_path: Path, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And meanwhile in the parent, wherever what was unpacked is kept."""
+    monkeypatch.setattr(scratch, "_MOST_IN_MEMORY", in_memory)
+    image = np.random.default_rng(2).integers(0, 1000, (60, 128, 128)).astype("int16")
+    mrcz.writeMRC(image, tmp_path / "a.mrc")
+    packed = tmp_path / "a.mrc.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.mrc").read_bytes(), 1))
+    with mrcz.open(packed, cache_bytes=0) as stack:
+        assert np.array_equal(stack[9], image[9])
+
+        def read_all() -> None:
+            for number in (8, *range(60)):
+                assert np.array_equal(stack[number], image[number])
+
+        children = [in_a_fork(read_all) for _ in range(2)]
+        read_all()
+        assert all(went_well() for went_well in children)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_stream_that_comes_but_once_is_not_read_on_in_a_fork(tmp_path: Path) -> None:
+    image = np.random.default_rng(2).integers(0, 1000, (60, 128, 128)).astype("int16")
+    mrcz.writeMRC(image, tmp_path / "a.mrc")
+    packed = tmp_path / "a.mrc.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.mrc").read_bytes(), 1))
+    with packed.open("rb") as file, mrcz.open(file) as stack:
+        assert np.array_equal(stack[9], image[9])
+
+        def read_on() -> None:
+            assert np.array_equal(stack[8], image[8])  # is here already
+            with pytest.raises(OSError, match="open the file in each process"):
+                stack[59]
+
+        assert in_a_fork(read_on)()
+        assert np.array_equal(stack[:], image)
+
+
+@pytest.mark.parametrize("name", ["_read_some", "_scratch.write"])
+def test_a_stream_is_read_on_after_an_interrupt(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(2).integers(0, 1000, (60, 128, 128)).astype("int16")
+    mrcz.writeMRC(image, tmp_path / "a.mrc")
+    packed = tmp_path / "a.mrc.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.mrc").read_bytes(), 1))
+    with mrcz.open(packed, cache_bytes=0) as stack:
+        assert np.array_equal(stack[0], image[0])
+        owner: Any = stack._reader.source
+        for part in name.split(".")[:-1]:
+            owner = getattr(owner, part)
+        real = getattr(owner, name.split(".")[-1])
+
+        def interrupted(*args: Any) -> None:
+            real(*args)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(owner, name.split(".")[-1], interrupted)
+            stack[30]
+        assert np.array_equal(stack[30], image[30])
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_blosc2_is_free_in_a_fork() -> None:
+    with codec2._lock():
+        went_well = in_a_fork(lambda: codec2._lock().acquire(blocking=False) or os._exit(2))
+    assert went_well()
 
 
 def test_cancelled_jobs_are_not_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

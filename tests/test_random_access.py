@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import disk, sources
+from mrcz import disk, sources, streams
 
 FRAMES = np.random.default_rng(6).poisson(1, (256, 32, 32)).astype("int8")
 
@@ -103,14 +103,14 @@ def test_streams_are_decompressed_once_and_that_is_said(tmp_path, monkeypatch, n
     with opener(path, "wb") as file:
         file.write((tmp_path / "a.mrc").read_bytes())
     taken: list[int] = []
-    real = sources.StreamSource._fetch
+    real = streams.StreamSource._fetch
 
     def counting(self, end):
         before = self._available
         real(self, end)
         taken.append(self._available - before)
 
-    monkeypatch.setattr(sources.StreamSource, "_fetch", counting)
+    monkeypatch.setattr(streams.StreamSource, "_fetch", counting)
     with notices() as said, mrcz.open(path, cache_bytes=0) as stack:
         assert np.array_equal(stack[200], FRAMES[200])
         for number in (3, 199, 255, 0):

@@ -17,7 +17,7 @@ from ..disk import AtomicFile
 from ..errors import MissingCodecError
 from ..locks import ForkSafeLock
 from ..sinks import Sink
-from ..sources import Source
+from ..sources import SizedSource
 
 __all__ = ["RemoteFile", "RemoteSource", "local_path", "open_remote"]
 
@@ -79,7 +79,7 @@ def _naming(url: str) -> Iterator[None]:
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
 
 
-class RemoteSource(Source):
+class RemoteSource(SizedSource):
     """A file that is read by requests for ranges of its bytes.
 
     Parameters
@@ -109,13 +109,6 @@ class RemoteSource(Source):
             raise OSError(errno.ESPIPE, "the server doesn't tell how long the file is", url)
         self._size = int(info["size"])
         self.identity = (self._size, *(str(info[key]) for key in _VERSION_KEYS if key in info))
-
-    @property
-    def size(self) -> int:  # noqa: D102
-        return self._size
-
-    def holds(self, end: int) -> bool:  # noqa: D102
-        return end <= self._size
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         wanted = len(view)
@@ -177,6 +170,9 @@ class RemoteFile(Sink):
 
     def write_at(self, offset: int, data: Any) -> None:  # noqa: D102
         self._file.write_at(offset, data)
+
+    def truncate(self, size: int) -> None:  # noqa: D102
+        self._file.truncate(size)
 
     def publish(self) -> None:
         """Upload what was written so far."""

@@ -206,6 +206,18 @@ def test_written(memory, tmp_path, compressor, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_written_on_after_frames_that_were_refused(memory, compressor):
+    with mrcz.create("memory://a.mrcz", (None, 128, 256), "int16", compressor=compressor) as writer:
+        writer.append(MOVIE[:10])
+        with pytest.raises(ValueError, match="frame 59"):
+            writer.append(np.concatenate([MOVIE[:49].astype("int32"),
+                                          np.full((1, 128, 256), 1 << 20, "int32")]))
+        writer.append(MOVIE[10:12])
+    assert np.array_equal(mrcz.readMRC("memory://a.mrcz")[0], MOVIE[:12])
+    assert mrcz.verify("memory://a.mrcz") == []
+
+
 def test_a_failed_upload_names_the_url(memory, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 

@@ -46,6 +46,11 @@ class Statistics:
     squares: float | None = 0.0
 
     @property
+    def is_determined(self) -> bool:
+        """Whether the pixels have an order; NaN counts as one."""
+        return not self.minimum > self.maximum
+
+    @property
     def mean(self) -> float:
         """Arithmetic mean; 0 of no pixels."""
         return self.total / self.count if self.count else 0.0

@@ -20,13 +20,12 @@ from .arguments import integer
 from .checksums import checksum_of
 from .codec import CodecOptions, parse_options
 from .containers import Container
-from .disk import AtomicFile, InPlaceFile, complete_change
+from .disk import AtomicFile, InPlaceFile, held_for_change
 from .encoding import FrameEncoder, FrameFormat
 from .errors import FrameIndexError, MRCError
 from .header import HEADER_BYTES, VOLUME, Record, amend
 from .headerindex import make_index
 from .journal import is_journal
-from .locking import locked
 from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
@@ -82,13 +81,11 @@ def write_frames(
         return
     if not os.path.isfile(path) and not os.path.isdir(path):
         raise OSError(errno.ESPIPE, "idx needs a regular file", path)
-    with locked(path):
-        complete_change(path)
-        with MRCReader(path) as reader:
-            found = (reader.record.nz, reader.record.ny, reader.record.nx)
-            if wanted is None or wanted == found:
-                _Update(reader, container, options).write(number)
-                return
+    with held_for_change(path), MRCReader(path) as reader:
+        found = (reader.record.nz, reader.record.ny, reader.record.nx)
+        if wanted is None or wanted == found:
+            _Update(reader, container, options).write(number)
+            return
     _make(container, path, number, wanted, dtype, options)
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import mrcz
 from mrcz.cli import main
 from mrcz.commands import COMMANDS
 from mrcz.copies import slabs
+from mrcz.locking import locked
 
 MOVIE = np.random.default_rng(9).poisson(3, (9, 20, 30)).astype("int16")
 
@@ -72,6 +74,32 @@ def test_fix_header_changes_the_header_alone(folder, name, capsys):
     assert header.record.fields["rms"] == pytest.approx(MOVIE.std(), rel=1e-6)
     assert header["dose"] == 1.5
     assert mrcz.verify(name) == []
+
+
+def test_complex_pixels_have_no_order(folder, capsys):
+    mrcz.writeMRC((MOVIE * (1 + 2j)).astype("complex64"), "c.mrc")
+    (page,) = json_of(capsys, "stats", "--histogram", "3", "c.mrc")
+    assert page["pixels"] == MOVIE.size
+    assert [page[key] for key in ("minimum", "maximum", "mean", "rms")] == [None] * 4
+    assert "histogram" not in page
+    assert main(["stats", "c.mrc"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == ["c.mrc", "-", "-", "-", "-"]
+
+
+def test_fix_header_takes_turns_with_writers(folder):
+    done = threading.Event()
+
+    def fix():
+        main(["stats", "-q", "--fix-header", "a.mrcz"])
+        done.set()
+
+    thread = threading.Thread(target=fix)
+    with locked("a.mrcz"):
+        thread.start()
+        assert not done.wait(0.3)
+        assert mrcz.readMRCHeader("a.mrcz")[0].record.fields["rms"] == -1
+    thread.join()
+    assert mrcz.readMRCHeader("a.mrcz")[0].record.fields["rms"] > 0
 
 
 def test_fix_header_of_a_stream_is_refused(folder, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..checksums import hash_of
 from ..copies.slabs import read_slabs
-from ..disk import InPlaceFile, complete_change
+from ..disk import InPlaceFile, held_for_change
 from ..header import HEADER_BYTES, amend
 from ..parallel import run_ordered
 from ..pixels import Pixels
@@ -48,8 +49,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command to the command line."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "stats", help="measure minimum, maximum, mean and RMS of all pixels",
-        description="Measure minimum, maximum, mean and RMS deviation of all pixels, in float64; "
-                    "of complex pixels the real part.",
+        description="Measure minimum, maximum, mean and RMS deviation of all pixels, in float64. "
+                    "Complex pixels have no order, and their statistics are not determined.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file_arguments(parser)
@@ -71,11 +72,18 @@ class Measured:
     edges: list[float] | None
     fixed: bool
 
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """Minimum, maximum, mean and RMS; None where they are not determined."""
+        found = self.statistics
+        if not found.is_determined:
+            return (None,) * 4
+        return found.minimum, found.maximum, found.mean, found.rms
+
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
-        found = self.statistics
-        page = {"file": self.file, "pixels": found.count, "minimum": found.minimum,
-                "maximum": found.maximum, "mean": found.mean, "rms": found.rms}
+        values = dict(zip(("minimum", "maximum", "mean", "rms"), self.values, strict=True))
+        page: dict[str, Any] = {"file": self.file, "pixels": self.statistics.count, **values}
         if self.counts is not None:
             page["histogram"] = {"counts": self.counts, "edges": self.edges}
         return page
@@ -103,15 +111,15 @@ def run(args: argparse.Namespace) -> int:
 
 def measure_file(path: str, args: argparse.Namespace, job: Job) -> Measured:
     """Measure one file, and amend its header if that was asked for."""
-    if args.fix_header and os.path.isfile(path):
-        complete_change(path)
-    with MRCReader(path) as reader:
+    changes = args.fix_header and os.path.isfile(path)
+    with held_for_change(path) if changes else nullcontext(), MRCReader(path) as reader:
         if args.fix_header and type(reader.source) is not FileSource:
             raise ValueError(f"{path}: the header of a compressed stream can't be changed; "
                              f"decompress it first")
         found = _measure_all(reader, job, size_of(path))
         counts, edges = None, None
-        if args.histogram and np.isfinite([found.minimum, found.maximum]).all():
+        finite = np.isfinite([found.minimum, found.maximum]).all()
+        if args.histogram and found.is_determined and finite:
             counts, edges = _histogram(reader, found, args.histogram, job)
         if args.fix_header:
             fix_header(path, reader, found)
@@ -135,8 +143,7 @@ def _histogram(
     counts = np.zeros(bins, np.int64)
     edges: Pixels = np.zeros(0)
     for _, frames in read_slabs(reader, threads=job.threads):
-        values = frames.real if frames.dtype.kind == "c" else frames
-        for frame in values:
+        for frame in frames:
             # Float64, or the width of an int8's or float16's range overflows.
             some, edges = np.histogram(frame.astype(np.float64), bins, (low, high))
             counts += some
@@ -182,9 +189,7 @@ def fix_header(path: str, reader: MRCReader, found: Statistics) -> None:
 
 
 def _row(result: Measured) -> tuple[str, ...]:
-    found = result.statistics
-    return (result.file, *(f"{value:.7g}" for value in
-                           (found.minimum, found.maximum, found.mean, found.rms)),
+    return (result.file, *("-" if value is None else f"{value:.7g}" for value in result.values),
             "fixed" if result.fixed else "")
 
 

@@ -18,7 +18,7 @@ from .codec import (
     decompress,
     parse_chunk_header,
 )
-from .errors import MRCError
+from .errors import MissingCodecError, MRCError
 from .header import Record
 from .parallel import blosc_settings
 from .pixels import Pixels
@@ -81,6 +81,8 @@ class ChunkSearch:
     ----------
     gave_up_at : int or None
         Where the bound was reached, if it was.
+    missing : MissingCodecError or None
+        What something that looked like a chunk would have needed.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class ChunkSearch:
         pixels = min(record.nz * record.frame_bytes, _MOST_RATIO * self._size)
         self._left = _FREE_BYTES + _MOST_FILES * self._size + _MOST_PIXELS * pixels
         self.gave_up_at: int | None = None
+        self.missing: MissingCodecError | None = None
 
     def runs(self) -> list[list[tuple[int, int]]]:
         """Return offset and length of the chunks; those behind a hole start another list."""
@@ -136,6 +139,9 @@ class ChunkSearch:
             with blosc_settings():
                 decompress(chunk, header, address_of(self._scratch),
                            **where)
+        except MissingCodecError as error:
+            self.missing = error
+            return 0
         except MRCError:
             return 0
         self._left += spent + _TRIAL_BYTES

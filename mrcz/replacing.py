@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import threading
@@ -58,9 +59,9 @@ def writable_status(path: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(21, "Is a directory", path)
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
     if not os.access(path, os.W_OK):
-        raise PermissionError(13, "Permission denied", path)
+        raise PermissionError(errno.EACCES, "Permission denied", path)
     return status
 
 

@@ -6,6 +6,7 @@ of an item of a list.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def resave(
         return Resaved(path, False, "not written by MRCZ below 0.5.0")
     backup, new = path + BACKUP_SUFFIX, path + ".mrcz-new"
     if os.path.exists(backup):
-        raise FileExistsError(17, "there is a backup already", backup)
+        raise FileExistsError(errno.EEXIST, "there is a backup already", backup)
     if dry_run:
         return Resaved(path, True, "would be saved anew", backup)
     try:

@@ -75,6 +75,8 @@ def repair(
     ------
     MRCFormatError
         If the header itself is beyond use, or no frame is intact.
+    MissingCodecError
+        If its frames can't be told from damage without a package.
     ValueError
         If `output` is the damaged file.
     """
@@ -246,6 +248,8 @@ class _ChunkSalvage:
         """Return offset and length of the intact chunks, by walking and searching."""
         search = ChunkSearch(self._source, self._record, self._scratch, self._advance)
         runs = search.runs()
+        if search.missing is not None and not any(runs):
+            raise search.missing
         if search.gave_up_at is not None:
             report.notes.append(f"so much looks like a frame and is none that the search ended at "
                                 f"byte {search.gave_up_at}: what is behind it is lost")

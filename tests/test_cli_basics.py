@@ -153,6 +153,21 @@ def test_python_m_mrcz():
     assert done.stdout == f"mrcz {mrcz.__version__}\n"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_what_the_terminal_can_not_show_is_escaped(tmp_path, encoding):
+    mrcz.writeMRC(np.zeros((2, 3, 4), "int8"), tmp_path / "a.mrc", pixelsize=2.5,
+                  meta={"name": "\u00e5\udcff"})
+    environment = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"}
+
+    def run(*arguments):
+        return subprocess.run([sys.executable, "-m", "mrcz", *arguments], cwd=tmp_path, check=True,
+                              capture_output=True, env=environment).stdout.decode(encoding)
+
+    angstrom = "\\xc5" if encoding == "ascii" else "\u00c5"
+    assert f"2.5 2.5 2.5 {angstrom}" in run("info", "a.mrc")
+    assert json.loads(run("info", "--json", "a.mrc"))[0]["metadata"]["name"] == "\u00e5\udcff"
+
+
 def test_a_closed_pipe_is_told_by_the_exit_code_alone(movie):
     process = subprocess.Popen([sys.executable, "-m", "mrcz", "info", "--json", str(movie), SAMPLE],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

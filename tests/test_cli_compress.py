@@ -237,7 +237,8 @@ def test_files_of_other_writers_decompress(tmp_path):
     assert header["pixelsize"] == pytest.approx([3, 2, 1])
 
 
-@pytest.mark.parametrize("change", ["pixels", "metadata", "damage", "bomb"])
+@pytest.mark.parametrize("change", ["pixels", "metadata", "damage", "bomb",
+                                    "infinity", "time"])
 def test_a_stale_or_hostile_memory_is_not_trusted(tmp_path, movie, change):
     import base64
     import zlib
@@ -255,6 +256,10 @@ def test_a_stale_or_hostile_memory_is_not_trusted(tmp_path, movie, change):
         zeros = bytes(1 << 20)
         packed = b"".join(packer.compress(zeros) for _ in range(300)) + packer.flush()
         memory["head"] = base64.b64encode(packed).decode()
+    elif change == "infinity":
+        memory["size"] = float("inf")
+    elif change == "time":
+        memory["mtime_ns"] = 10**40
     meta = {KEY: memory, "dose": 2.5 if change == "metadata" else 1.5, "nan": float("nan")}
     mrcz.writeMRC(image, copy, compressor="zstd", meta=meta)
     movie.unlink()

@@ -187,6 +187,14 @@ def test_what_only_mrc_knows_is_carried_over(folder, capsys):
     np.testing.assert_allclose(part.fields["origin"], [1.5, -2, 3] + pixel * [4, 2, 6], rtol=1e-6)
 
 
+def test_a_place_beyond_32_bits_is_dropped(folder):
+    data = bytearray(SAMPLE.read_bytes())
+    data[16:20] = np.array([2**31 - 1], "<i4").tobytes()
+    (folder / "a.map").write_bytes(data)
+    assert convert("a.map", "b.mrcz", "--slice", ":,:,1:") == 0
+    assert mrcz.readMRCHeader("b.mrcz")[0].record.fields["nxstart"] == 0
+
+
 def test_lists_stay_lists(folder):
     mrcz.writeMRC([*MOVIE], "a.mrc")
     assert convert("a.mrc", "b.mrcz") == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_chunks_are_found_wherever_they_start(tmp_path: Path, offset: int) -> No
     report = mrcz.repair(path, output)
     assert report.recovered == list(range(12))
     assert np.array_equal(mrcz.readMRC(output)[0], MOVIE)
+
+
+def test_a_missing_codec_is_told_and_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(MOVIE[0], path, compressor="zstd")
+    data = bytearray(path.read_bytes())
+    data[1024] = 5  # blosc2's version of chunks
+    path.write_bytes(data)
+    monkeypatch.setitem(sys.modules, "blosc2", None)
+    with pytest.raises(mrcz.MissingCodecError, match="blosc2"):
+        mrcz.repair(path, tmp_path / "b.mrcz")
 
 
 def test_a_stream_is_unpacked_as_far_as_it_is_needed(tmp_path: Path) -> None:

@@ -22,8 +22,19 @@ class UsageError(Exception):
 
 
 def say(text: str = "") -> None:
-    """Print a line of output."""
+    """Print a line of output; what the terminal's encoding lacks is escaped."""
+    if not _can_show(text):
+        encoding = sys.stdout.encoding
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
     print(text)  # noqa: T201
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def complain(command: str, problem: object) -> None:
@@ -91,7 +102,8 @@ def seven_digits(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    say(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    text = json.dumps(plain(value), indent=2, ensure_ascii=False)
+    say(text if _can_show(text) else json.dumps(plain(value), indent=2))
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

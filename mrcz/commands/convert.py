@@ -16,7 +16,16 @@ from ..copies.original import user_metadata
 from ..disk import InPlaceFile
 from ..exporters import pack, write_npy, write_tiff
 from ..filenames import MRC_SUFFIXES, STREAM_SUFFIXES
-from ..header import HEADER_BYTES, IMAGE_STACK, VOLUME, VOLUME_STACK, Record, amend, parse
+from ..header import (
+    HEADER_BYTES,
+    IMAGE_STACK,
+    LARGEST_SIZE,
+    VOLUME,
+    VOLUME_STACK,
+    Record,
+    amend,
+    parse,
+)
 from ..importers import CHANNELS, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
@@ -320,7 +329,8 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
     # The start is in pixels of the file's own axes, the origin in Angstrom of the cell's.
     for name, part, size in zip(("nzstart", "nystart", "nxstart"), plan.ranges, plan.bins,
                                 strict=True):
-        changes[name] = (fields[name] + part.start) // (part.step * size)
+        start = (fields[name] + part.start) // (part.step * size)
+        changes[name] = start if start <= LARGEST_SIZE else 0  # what was there was garbage
     if any(fields["origin"]):
         origin = list(fields["origin"])
         for axis, part in zip(record.axes, plan.ranges, strict=True):

@@ -202,5 +202,4 @@ def remove_original(path: str, copy: str) -> None:
 def require_absent(output: str, force: bool) -> None:
     """Raise FileExistsError if `output` exists, unless the user said --force."""
     if os.path.lexists(output) and not force:
-        raise FileExistsError(17, "exists already; "
-                                  "--force replaces it", output)
+        raise FileExistsError(errno.EEXIST, "exists already; --force replaces it", output)

@@ -89,7 +89,7 @@ class Original:
             original = cls(str(found["name"]), int(found["size"]), int(found["mtime_ns"]),
                            _unpacked(found["head"]), _unpacked(found["tail"]))
             return original if original._fits(reader) else None
-        except (KeyError, TypeError, ValueError, zlib.error, binascii.Error):
+        except (KeyError, TypeError, ValueError, OverflowError, zlib.error, binascii.Error):
             return None
 
     def as_metadata(self) -> dict[str, Any]:
@@ -104,6 +104,8 @@ class Original:
 
     def _fits(self, reader: MRCReader) -> bool:
         mine, its = self.record, reader.record
+        if not -1 << 63 <= self.mtime_ns < 1 << 63:  # which no file system has
+            return False
         if (mine.nz, mine.ny, mine.nx) != (its.nz, its.ny, its.nx):
             return False
         if len(self.head) != mine.data_offset:

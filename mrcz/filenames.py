@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["MRC_SUFFIXES", "STREAM_SUFFIXES", "compressed_name", "decompressed_name",
-           "split_suffix"]  # fmt: skip
+__all__ = ["MRC_SUFFIXES", "OTHER_SUFFIXES", "STREAM_SUFFIXES", "compressed_name",
+           "decompressed_name", "split_suffix"]  # fmt: skip
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
 """What is taken from a folder; a file that is named itself may be called anything."""
+
+OTHER_SUFFIXES = (".dm3", ".dm4", ".tif", ".tiff", ".eer", ".npy", ".npz")
+"""What a folder is searched for besides, where other programs' files are read."""
 
 STREAM_SUFFIXES = (".gz", ".bz2", ".xz")
 """Of files that are compressed as a whole."""

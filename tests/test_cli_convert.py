@@ -227,7 +227,7 @@ def test_several_files_go_to_a_folder(folder, capsys):
     (["movie.mrcz", "out.mrc", "--slice", "50:"], 1),
     (["movie.mrcz", "out.mrc", "--bin", "99"], 1),
     (["missing.mrc", "out.mrc"], 1),
-    ([".", "out.mrc"], 1),
+    ([".", "out.mrc"], 2),
 ])
 def test_what_makes_no_sense_is_one_line_and_no_file(folder, capsys, arguments, code):
     assert convert(*arguments) == code

@@ -19,7 +19,7 @@ from ..options import AUTO
 from ..parallel import threads_of
 from ..pixels import Pixels
 from .console import UsageError, print_json, print_table, progress_bar, say, size_text
-from .files import positive_int
+from .files import positive_int, require_file
 from .view import FORMATS
 
 __all__ = ["add_parser", "run"]
@@ -87,6 +87,7 @@ def _codecs(text: str) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    require_file(args.file, args.command)
     if args.output is not None:
         if not args.output.lower().endswith(FORMATS):
             raise UsageError(f"{args.output}: the name of a picture must end with "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
 from ..disk import InPlaceFile
 from ..exporters import pack, write_npy, write_tiff
-from ..filenames import MRC_SUFFIXES, STREAM_SUFFIXES
+from ..filenames import MRC_SUFFIXES, OTHER_SUFFIXES, STREAM_SUFFIXES
 from ..header import (
     HEADER_BYTES,
     IMAGE_STACK,
@@ -51,6 +51,7 @@ __all__ = ["add_parser", "run"]
 logger = logging.getLogger("mrcz")
 
 NUMPY, TIFF = (".npy",), (".tif", ".tiff")
+WRITTEN = (*MRC_SUFFIXES, *NUMPY, *TIFF)
 HISTORY = "mrczConvert"
 """Key of the metadata that tells what was done."""
 
@@ -65,6 +66,7 @@ examples:
   mrcz convert map.mrc small.mrc --slice :,100:300,100:300 --bin 2,2,2
   mrcz convert average.mrc average.mrcz --keep-bits 10
   mrcz convert *.tif compressed/                       a folder that exists
+  mrcz convert session/ compressed/                    every image below session/
 
 The name of OUT says what is written: .mrcz compressed; .mrc, .mrcs, .map, .rec, .st, .ali
 not, or packed as a whole with .gz, .bz2 or .xz behind; .npy; .tif. Read are, by content, all
@@ -80,7 +82,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("paths", nargs="+", metavar="IN ... OUT",
-                        help="what to read, and the new file, or a folder for several")
+                        help="what to read: files, patterns or folders; and the new file, or a "
+                             "folder for several")
     parser.add_argument("--slice", type=parse_slice, metavar="Z[,Y[,X]]",
                         default=(slice(None),) * 3,
                         help="part to take, as in Python: 0:10, 5, ::2, :,0:512,0:512")
@@ -118,19 +121,19 @@ def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     if args.update:
         return _update(args)
-    pairs = _pairs(args)
     if args.dtype is not None:
         try:
             writable_mode(args.dtype, what="--dtype")
         except TypeError as error:
             raise UsageError(error) from error
+    pairs, missing = _pairs(args)
 
     def work(pair: tuple[str, str], job: Job) -> str:
         return convert_file(*pair, args, job)
 
     failed = for_each_file(work, pairs, args=args, sizes=[size_of(path) for path, _ in pairs],
                            report=(lambda text: None) if args.quiet else say)
-    return 1 if failed else 0
+    return 1 if failed or missing else 0
 
 
 def _update(args: argparse.Namespace) -> int:
@@ -149,31 +152,55 @@ def _update(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _pairs(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return what to read and what to write."""
-    *inputs, target = args.paths
-    if not inputs:
+def _pairs(args: argparse.Namespace) -> tuple[list[tuple[str, str]], int]:
+    """Return what to read and what to write, and how many names meant nothing."""
+    *names, target = args.paths
+    if not names:
         raise UsageError("there must be a file to read and one to write")
-    if os.path.isdir(target):
-        pairs = [(path, os.path.join(target, _stem(path) + ".mrcz")) for path in inputs]
-    elif target.endswith(("/", os.sep)):
+    into_folder = os.path.isdir(target)
+    if any(map(os.path.isdir, names)):
+        if not into_folder and (os.path.exists(target) or _format(target) in WRITTEN):
+            raise UsageError(f"{target} is not a folder: what is in a folder goes to one")
+        into_folder = True  # it is made, as by compress -o
+    elif not into_folder and target.endswith(("/", os.sep)):
         raise UsageError(f"there is no folder {target}")
-    elif len(inputs) > 1:
-        raise UsageError(f"{target} is not a folder, and there are {len(inputs)} files to convert")
+    _require_one(names, target, into_folder)
+    files, missing = find_files(names, args.command, (*MRC_SUFFIXES, *OTHER_SUFFIXES))
+    _require_one(files, target, into_folder)
+    if into_folder:
+        pairs = [(file.path, os.path.join(target, os.path.dirname(file.relative),
+                                          _stem(file.path) + ".mrcz"))
+                 for file in files if not _is_output(file, target)]
     else:
-        pairs = [(inputs[0], target)]
-    outputs = [os.path.abspath(output) for _, output in pairs]
+        pairs = [(file.path, target) for file in files]
+    _check_outputs(pairs)
+    return pairs, missing
+
+
+def _require_one(inputs: Sequence[Any], target: str, into_folder: bool) -> None:
+    if len(inputs) > 1 and not into_folder:
+        raise UsageError(f"{target} is not a folder, and there are {len(inputs)} files to convert")
+
+
+def _is_output(file: InputFile, target: str) -> bool:
+    """Return whether a file was found below a folder, where the new files go that lies in it."""
+    path, inside = os.path.abspath(file.path), os.path.join(os.path.abspath(target), "")
+    named = path[: -len(file.relative)]
+    return path.startswith(inside) and not named.startswith(inside)
+
+
+def _check_outputs(pairs: Sequence[tuple[str, str]]) -> None:
+    taken: dict[str, str] = {}
     for path, output in pairs:
-        if _format(output) not in (*MRC_SUFFIXES, *NUMPY, *TIFF):
-            raise UsageError(f"{output}: the name must end with one of "
-                             f"{' '.join((*MRC_SUFFIXES, *NUMPY, *TIFF))}")
+        if _format(output) not in WRITTEN:
+            raise UsageError(f"{output}: the name must end with one of {' '.join(WRITTEN)}")
         if is_url(output):
             raise UsageError(f"{output}: the new file must be a local one")
         if is_same_file(path, output):
             raise UsageError(f"{path} can't be converted into itself")
-        if outputs.count(os.path.abspath(output)) > 1:
-            raise UsageError(f"several files would go to {output}")
-    return pairs
+        first = taken.setdefault(os.path.abspath(output), path)
+        if first != path:
+            raise UsageError(f"{first} and {path} would both go to {output}")
 
 
 def _stem(path: str) -> str:

@@ -14,7 +14,7 @@ from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
 from .console import plain, print_json, progress_bar, say, seven_digits
-from .files import positive_int
+from .files import positive_int, require_file
 
 __all__ = ["add_parser", "run"]
 
@@ -72,6 +72,8 @@ class PixelDifference:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    for path in (args.first, args.second):
+        require_file(path, args.command)
     with MRCReader(args.first) as first, MRCReader(args.second) as second:
         found: dict[str, Any] = {} if args.pixels else compare_headers(first, second)
         if first.shape != second.shape:

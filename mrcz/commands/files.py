@@ -16,10 +16,11 @@ from ..errors import MRCError
 from ..filenames import MRC_SUFFIXES, split_suffix
 from ..parallel import threads_of
 from ..sources import is_url
-from .console import complain, describe, progress_bar
+from .console import UsageError, complain, describe, progress_bar
 
 __all__ = ["InputFile", "Job", "add_file_arguments", "add_job_arguments", "find_files",
-           "for_each_file", "is_same_file", "output_paths", "positive_int", "size_of"]  # fmt: skip
+           "for_each_file", "is_same_file", "output_paths", "positive_int", "require_file",
+           "size_of"]  # fmt: skip
 
 FILE_ERRORS = (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError)
 """What makes a file fail, and lets the others go on."""
@@ -65,7 +66,9 @@ def positive_int(text: str) -> int:
     return number
 
 
-def find_files(names: Sequence[str], command: str) -> tuple[list[InputFile], int]:
+def find_files(
+    names: Sequence[str], command: str, suffixes: tuple[str, ...] = MRC_SUFFIXES
+) -> tuple[list[InputFile], int]:
     """Return the files that `names` mean, each once, and how many names meant none.
 
     Parameters
@@ -74,18 +77,34 @@ def find_files(names: Sequence[str], command: str) -> tuple[list[InputFile], int
         Paths, patterns or folders.
     command : str
         For messages about those that don't exist.
+    suffixes : tuple of str
+        What folders are searched for, also with .gz, .bz2 or .xz behind.
     """
     found: dict[str, InputFile] = {}
     missing = 0
     for name in names:
-        files = list(_find(name))
+        files = list(_find(name, suffixes))
         if not files:
             missing += 1
-            complain(command, f"{name}: " + ("no MRC files in this folder" if os.path.isdir(name)
+            complain(command, f"{name}: " + (f"nothing in this folder is {' '.join(suffixes)}"
+                                             if os.path.isdir(name)
                                              else "No such file or directory"))
         for file in files:
             found.setdefault(os.path.abspath(file.path), file)
     return list(found.values()), missing
+
+
+def require_file(path: str, command: str) -> None:
+    """Check that a name is not that of a folder, for commands that take one file.
+
+    Raises
+    ------
+    UsageError
+        If it is.
+    """
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a folder, and mrcz {command} takes single files: name one in "
+                         f"it")
 
 
 def is_same_file(path: str, output: str) -> bool:
@@ -101,14 +120,14 @@ def size_of(path: str) -> int:
         return 0
 
 
-def _find(name: str) -> Iterator[InputFile]:
+def _find(name: str, suffixes: tuple[str, ...]) -> Iterator[InputFile]:
     if is_url(name):
         yield InputFile(name, os.path.basename(name))
     elif os.path.isdir(name):
         for folder, folders, files in os.walk(name):
             folders.sort()
             for file in sorted(files):
-                if not file.startswith(".") and split_suffix(file)[1].lower() in MRC_SUFFIXES:
+                if not file.startswith(".") and split_suffix(file)[1].lower() in suffixes:
                     path = os.path.join(folder, file)
                     yield InputFile(path, os.path.relpath(path, name))
     elif os.path.lexists(name):

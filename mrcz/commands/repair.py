@@ -12,7 +12,7 @@ from ..copies.copying import require_absent
 from ..progress import Advance
 from ..salvage import salvage_file
 from .console import UsageError, print_json, progress_bar, say
-from .files import is_same_file
+from .files import is_same_file, require_file
 
 __all__ = ["add_parser", "run"]
 
@@ -43,6 +43,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    require_file(args.file, args.command)
     if is_same_file(args.file, args.output):
         raise UsageError("OUTPUT must be another file than the damaged one")
     require_absent(args.output, args.force)

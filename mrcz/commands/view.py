@@ -27,7 +27,7 @@ from ..pictures import (
 )
 from ..pixels import Pixels
 from .console import UsageError, progress_bar, say
-from .files import positive_int
+from .files import positive_int, require_file
 
 __all__ = ["add_parser", "run"]
 
@@ -84,6 +84,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    require_file(args.file, args.command)
     output = args.output or os.path.splitext(os.path.basename(args.file))[0] + ".png"
     if os.path.splitext(output)[1].lower() not in FORMATS:
         raise UsageError(f"{output}: the name of a picture must end with {', '.join(FORMATS)}")

@@ -33,7 +33,8 @@ examples:
   mrcz decompress archive/movie.mrcz      the original back, byte for byte
 
 Exit codes: 0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 143 terminated,
-141 whoever read the output (head, say) left before its end.
+141 whoever read the output (head, say) left before its end. Of diff, verify and repair 1 is an
+answer (files differ, are damaged, frames are lost), and 2 any trouble.
 "mrcz COMMAND --help" shows the options of a command.
 """
 
@@ -79,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
                                        parser_class=_Command)
     for command in COMMANDS:
         subparser = command.add_parser(subparsers)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, failed=getattr(command, "TROUBLE", FAILED))
         subparser.add_argument("-q", "--quiet", action="store_true",
                                help="print errors and what was asked for, nothing else")
         subparser.add_argument("--debug", action="store_true",
@@ -99,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 all went well, 1 a file failed, 2 wrong arguments, 130 interrupted, 143
-        terminated, 141 the output was closed.
+        terminated, 141 the output was closed; of diff, verify and repair 1 is an answer,
+        and 2 any trouble.
     """
     try:
         args = build_parser().parse_args(argv)
@@ -130,7 +132,7 @@ def _run(args: argparse.Namespace) -> int:
         if args.debug:
             raise
         complain(args.command, error)
-        return FAILED
+        return int(args.failed)
 
 
 class _Terminated(KeyboardInterrupt):

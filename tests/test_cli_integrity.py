@@ -46,7 +46,7 @@ def test_damage_is_told_by_frame_and_by_exit_code(movie, capsys):
 
 
 def test_no_such_file(tmp_path, capsys):
-    assert main(["verify", str(tmp_path / "none.mrc")]) == 1
+    assert main(["verify", str(tmp_path / "none.mrc")]) == 2
     assert "No such file" in capsys.readouterr().err
 
 
@@ -71,7 +71,7 @@ def test_repair_of_a_sound_file_loses_nothing(movie, capsys):
 def test_repair_replaces_nothing_unasked(movie, capsys):
     other = movie.parent / "other.mrcz"
     other.write_text("mine")
-    assert main(["repair", str(movie), str(other)]) == 1
+    assert main(["repair", str(movie), str(other)]) == 2
     assert other.read_text() == "mine"
     assert main(["repair", str(movie), str(movie)]) == 2
     assert main(["repair", "--force", str(movie), str(other)]) == 0

@@ -16,7 +16,10 @@ from ..reader import MRCReader
 from .console import plain, print_json, progress_bar, say, seven_digits
 from .files import positive_int, require_file
 
-__all__ = ["add_parser", "run"]
+__all__ = ["TROUBLE", "add_parser", "run"]
+
+TROUBLE = 2
+"""What to exit with if they can't be compared: 1 says that they differ."""
 
 COMPARED_KEYS = ("pixelsize", "voltage", "C3", "gain")
 """What a header says of the experiment; the rest is of the form of the file."""
@@ -38,7 +41,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "diff", help="compare two files, pixel by pixel",
         description="Compare pixels, pixel size, voltage, C3, gain and metadata of two files, "
                     "whatever their compression, byte order or type. Exits with 0 if they are the "
-                    "same, 1 if not.",
+                    "same, 1 if not, 2 if they can't be compared.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("first", metavar="A")

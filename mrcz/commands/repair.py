@@ -14,7 +14,10 @@ from ..salvage import salvage_file
 from .console import UsageError, print_json, progress_bar, say
 from .files import is_same_file, require_file
 
-__all__ = ["add_parser", "run"]
+__all__ = ["TROUBLE", "add_parser", "run"]
+
+TROUBLE = 2
+"""What to exit with if nothing is written: 1 says that frames are lost."""
 
 MOST_NAMED = 20
 
@@ -31,7 +34,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "repair", help="save what is intact in a damaged file",
         description="Write the intact frames of a damaged or cut file to a new one, in which lost "
                     "frames are zeros. The damaged file is only read. Exits with 1 if frames are "
-                    "lost.",
+                    "lost, 2 if nothing could be saved.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the damaged file")

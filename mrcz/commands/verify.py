@@ -20,7 +20,10 @@ from .files import (
     size_of,
 )
 
-__all__ = ["add_parser", "run"]
+__all__ = ["TROUBLE", "add_parser", "run"]
+
+TROUBLE = 2
+"""What to exit with if a file can't be read: 1 says that one is damaged."""
 
 EPILOG = """\
 examples:
@@ -35,7 +38,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "verify", help="check files for damage",
         description="Decompress every frame and compare the checksums that a file may have. Exits "
-                    "with 1 if anything is wrong with any file.",
+                    "with 1 if anything is wrong with any file, 2 if one can't be read.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_file_arguments(parser)
@@ -71,4 +74,6 @@ def run(args: argparse.Namespace) -> int:
                             sizes=[size_of(file.path) for file in files])
     if args.json:
         print_json(pages)
-    return 1 if failed or any(page["findings"] for page in pages) else 0
+    if failed:
+        return TROUBLE
+    return 1 if any(page["findings"] for page in pages) else 0

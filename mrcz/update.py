@@ -32,7 +32,7 @@ from .reader import MRCReader
 from .sources import FileSource, Source, is_url
 from .statistics import Statistics
 from .trailer import Trailer, make_trailer, trailer_bytes
-from .writer import StackWriter
+from .writer import StackWriter, write_slabs
 
 __all__ = ["write_frames"]
 
@@ -177,10 +177,6 @@ class _Update:
                             checksum=codec is not None and (
                                 self.options.checksum or self.reader.trailer is not None))
 
-    def _encode(self, encoder: FrameEncoder) -> None:
-        for slab in self.container.slabs():
-            encoder.write(slab)
-
     def _codec(self) -> CodecOptions:
         """Return how to compress: as the file is, at the level that was asked for."""
         compressor, asked = self.record.compressor, self.options.codec
@@ -207,7 +203,7 @@ class _Update:
             replaces = first < record.nz and nbytes > 0
             place = sink.begin_journal(offset, nbytes) if replaces else offset
             encoder = self._encoder(sink, place, None)
-            self._encode(encoder)
+            write_slabs(self.container, encoder.write)
             nz = max(record.nz, first + len(encoder.lengths))
             self._finish(sink, nz, encoder.statistics if first == 0 else None)
 
@@ -237,7 +233,7 @@ class _Update:
         trailer = self._trailer()
         with self._in_place(kept=kept) as sink:
             encoder = self._encoder(sink, start, self._codec())
-            self._encode(encoder)
+            write_slabs(self.container, encoder.write)
             checksums = None
             if trailer is not None:
                 checksums = _spliced(trailer, record.nz, record.nz, encoder)
@@ -270,7 +266,7 @@ class _Update:
         try:
             sink.copy_from(source.descriptor, 0, start, 0)
             encoder = self._encoder(sink, start, self._codec())
-            self._encode(encoder)
+            write_slabs(self.container, encoder.write)
             last = min(first + len(encoder.lengths), record.nz)
             stop, _ = table.span(last, 0)
             sink.copy_from(source.descriptor, stop, table.end, encoder.end)

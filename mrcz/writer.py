@@ -25,7 +25,7 @@ from .sinks import Sink
 from .targets import open_sink
 from .trailer import make_trailer
 
-__all__ = ["StackWriter", "create"]
+__all__ = ["StackWriter", "create", "write_slabs"]
 
 
 class StackWriter:
@@ -153,12 +153,8 @@ class StackWriter:
             client = client_in_use()
         if client is not None:
             append_from_cluster(container, self, client)
-        elif container.is_computed_in_parts:
-            # Half as much at a time, for there are two: one is written while dask computes.
-            run_behind(map(list, container.slabs(SLAB_BYTES // 2)), self.append_slab)
         else:
-            for slab in container.slabs():
-                self.append_slab(slab)
+            write_slabs(container, self.append_slab)
 
     def append_slab(self, frames: Sequence[Pixels]) -> None:
         """Write a sequence of (ny, nx) arrays, which must fit."""
@@ -303,6 +299,24 @@ class StackWriter:
             self.close()
         else:
             self.abort()
+
+
+def write_slabs(container: Container, write: Callable[[Sequence[Pixels]], None]) -> None:
+    """Write the frames of a container slab by slab; dask computes the next while one is written.
+
+    Parameters
+    ----------
+    container : Container
+        The frames.
+    write : callable
+        Takes (n, ny, nx) arrays, or lists of (ny, nx) arrays; runs in one thread at a time.
+    """
+    if container.is_computed_in_parts:
+        # Half as much at a time, for there are two.
+        run_behind(map(list, container.slabs(SLAB_BYTES // 2)), write)
+    else:
+        for slab in container.slabs():
+            write(slab)
 
 
 def create(

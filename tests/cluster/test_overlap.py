@@ -18,6 +18,7 @@ import pytest
 
 import mrcz
 from mrcz import containers
+from mrcz.encoding import FrameEncoder
 from mrcz.writer import StackWriter
 
 FRAMES = np.random.default_rng(3).poisson(2, (8, 64, 80)).astype("int16")
@@ -68,6 +69,69 @@ def test_the_next_slab_is_computed_while_one_is_written(tmp_path, monkeypatch):
     mrcz.writeMRC(movie(before), tmp_path / "a.mrcz", compressor="zstd")
     assert max(ahead) == 1
     assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrcz")[0], FRAMES)
+
+
+@pytest.mark.parametrize("idx", [0, 5, 12])
+@pytest.mark.parametrize("options", [{}, {"compressor": "zstd"},
+                                     {"compressor": "lz4", "checksum": True}])
+def test_the_next_slab_is_computed_while_one_is_written_with_idx(
+    tmp_path, monkeypatch, idx, options
+):
+    path = tmp_path / "a.mrcz"
+    old = np.random.default_rng(1).poisson(5, (12, 64, 80)).astype("int16")
+    mrcz.writeMRC(old, path, **options)
+    started = [threading.Event() for _ in FRAMES]
+    written: list[int] = []
+    ahead: list[int] = []
+
+    def before(number):
+        ahead.append(number - len(written))
+        started[number].set()
+
+    real = FrameEncoder.write
+
+    def write(self, frames):
+        assert len(frames) == 1
+        following = len(written) + 1
+        if following < len(FRAMES):
+            assert started[following].wait(30)
+            time.sleep(0.02)  # the one behind that is not to be started
+        real(self, frames)
+        written.append(following)
+
+    monkeypatch.setattr(FrameEncoder, "write", write)
+    mrcz.writeMRC(movie(before), path, idx=idx, **options)
+    assert (max(ahead), len(ahead)) == (1, len(FRAMES))
+    expected = np.concatenate([old[:idx], FRAMES, old[idx + 8 :]])
+    assert np.array_equal(mrcz.readMRC(path)[0], expected)
+    assert not mrcz.verify(path)
+
+
+@pytest.mark.parametrize("idx", [0, 5, 12])
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("where", ["compute", "write"])
+def test_an_error_with_idx_leaves_the_file_as_it_was(tmp_path, monkeypatch, idx, compressor, where):
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.ones((12, 64, 80), "int16"), path, compressor=compressor)
+    content = path.read_bytes()
+
+    def before(number):
+        if where == "compute" and number == 5:
+            raise KeyError("frame five")
+
+    real, calls = FrameEncoder.write, []
+
+    def write(self, frames):
+        calls.append(0)
+        if where == "write" and len(calls) == 3:
+            raise KeyError("slab three")
+        real(self, frames)
+
+    monkeypatch.setattr(FrameEncoder, "write", write)
+    with pytest.raises(KeyError):
+        mrcz.writeMRC(movie(before), path, idx=idx, compressor=compressor)
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_same_file_as_from_memory(tmp_path):

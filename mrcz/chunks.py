@@ -71,9 +71,16 @@ class ChunkReader:
         self._source = source
         self._record = record
         self._table = table
+        self._last: Chunk | None = None  # rows of a frame are seldom asked for only once
 
     def find(self, frame: int) -> Chunk:
         """Return a frame's chunk, its header and its table of blocks checked."""
+        last = self._last
+        if last is None or last.frame != frame:
+            self._last = last = self._find(frame)
+        return last
+
+    def _find(self, frame: int) -> Chunk:
         offset, end = self._table.span(frame)
         size = max(CHUNK_HEADER_BYTES, min(end - offset, _PREFIX_BYTES))
         prefix = self._source.read(offset, size)

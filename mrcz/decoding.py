@@ -92,7 +92,7 @@ class FrameDecoder:
         if not out.size:
             return
         tasks = self._tasks(frames, first_row, out)
-        threads = max(1, min(threads, self._threads_worth(len(frames), out.shape[1])))
+        threads = max(1, min(threads, self._threads_worth(frames, first_row, out.shape[1])))
         if self._record.compressor is None:
             run_ordered(tasks, _call, threads=threads)
             return
@@ -101,14 +101,18 @@ class FrameDecoder:
 
     # Planning: which task fills which part of the output.
 
-    def _threads_worth(self, frames: int, rows: int) -> int:
+    def _threads_worth(self, frames: Sequence[int], first_row: int, rows: int) -> int:
         """Return how many threads the work is worth, at about a millisecond each."""
-        nbytes = rows * self._record.row_bytes
+        row_bytes = self._record.row_bytes
+        nbytes = rows * row_bytes
         if rows == self._record.ny:
-            return round(frames * nbytes / PIECE_BYTES)
-        # Some rows cost a block at least.
-        nbytes = max(nbytes, min(self._record.frame_bytes, _PARALLEL_BYTES))
-        return round(frames * nbytes / (2 * _PARALLEL_BYTES))
+            return round(len(frames) * nbytes / PIECE_BYTES)
+        if self._record.compressor is not None:  # some rows cost all of their blocks
+            chunk = self._chunks.find(frames[0])
+            size = 1 if chunk.header.is_memcpy else chunk.block_bytes
+            start, stop = first_row * row_bytes, first_row * row_bytes + nbytes
+            nbytes = (-(-stop // size) - start // size) * size
+        return round(len(frames) * nbytes / (2 * _PARALLEL_BYTES))
 
     def _tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
         cache = self._cache if len(frames) == 1 else None

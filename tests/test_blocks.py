@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import blosc
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import blocks, buffers, chunks, codec, parallel
+from mrcz import blocks, buffers, chunks, codec, decoding, parallel
 
 from .builders import mrc
 
@@ -231,3 +232,24 @@ def test_rows_up_to_what_is_left_behind_the_planes(
             for first in (0, 130, shape[1] - 2, shape[1] - 1):
                 assert np.array_equal(stack[1, first : first + 2], image[1, first : first + 2])
                 assert np.array_equal(stack[1, first:], image[1, first:])
+
+
+@pytest.mark.parametrize("first", [0, 70, 180])
+def test_rows_in_two_large_blocks_are_worth_two_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """Each row costs its whole block; rows of one block are nothing to share."""
+    seen: list[int] = []
+    real = decoding.run_ordered
+
+    def noting(*args: Any, threads: int, **kwargs: Any) -> None:
+        seen.append(threads)
+        real(*args, threads=threads, **kwargs)
+
+    monkeypatch.setattr(decoding, "run_ordered", noting)
+    path = tmp_path / "a.mrcz"
+    pixels = np.random.default_rng(1).poisson(1, (1, 500, 8192)).astype("i1")
+    mrcz.writeMRC(pixels, path, compressor="zstd", blocksize=1 << 20)  # 128 rows
+    with mrcz.open(path, n_threads=2) as stack:
+        assert np.array_equal(stack[0, first : first + 64], pixels[0, first : first + 64])
+    assert seen == [2 if first == 70 else 1]

@@ -9,18 +9,33 @@ import numpy as np
 
 from .arguments import integer
 from .codec import CHUNK_HEADER_BYTES, read_chunk_header
-from .errors import MRCTruncatedError
-from .header import IMAGE_STACK, LARGEST_SIZE, VOLUME, VOLUME_STACK, byteorder_of
+from .errors import MRCError, MRCTruncatedError
+from .header import (
+    HEADER_BYTES,
+    IMAGE_STACK,
+    LARGEST_SIZE,
+    VOLUME,
+    VOLUME_STACK,
+    Record,
+    amend,
+    byteorder_of,
+    parse,
+)
 from .headerdict import HeaderDict
 from .headerfields import HeaderFields
-from .modes import MODES, REVERSE_COMPRESSOR_ENUM
+from .modes import COMPRESSOR_FACTOR, MODES, REVERSE_COMPRESSOR_ENUM, Mode
 from .parallel import threads_of
 from .pixels import writable_mode
 from .reader import MRCReader
 from .reading import File
+from .sources import can_seek
 from .units import parse_pixelsize
 
 __all__ = ["defaultHeader", "readBloscHeader", "readMRCHeader", "writeMRCHeader"]
+
+_KEPT = ("nxstart", "nystart", "nzstart", "cellb", "mapc", "mapr", "maps", "extra1", "origin",
+         "imod_stamp", "imod_flags")
+"""Fields that header dicts don't have."""
 
 _LARGEST = (1 << 63) - 1
 """Of the word that counts packed bytes."""
@@ -58,7 +73,9 @@ def writeMRCHeader(  # noqa: N802
     f : binary file
         Positioned where the header goes.
     header : dict
-        As `readMRC` returns it, or `defaultHeader`; ``meta``, if there, is the metadata.
+        As `readMRC` returns it, or `defaultHeader`; ``meta``, if there, is the metadata. Where
+        the file, if it can be read, has a record there already, what this dict doesn't tell
+        stays, the extended header too unless there is ``meta``.
     slices : int
         0 for one array, else slices an item of a list.
     endchar : {'<', '>'}
@@ -85,7 +102,8 @@ def writeMRCHeader(  # noqa: N802
             raise ValueError(f"header must have the key {key!r}")
     text = encode(header.get("meta"))
     nz, ny, nx = _dimensions(header["dimensions"])
-    mode, _ = writable_mode(_mode_dtype(header), what="header['dtype']")
+    there = _record_in(f)
+    mode = _mode_of(header, there)
     compressor = header.get("compressor")
     if compressor is not None and (not isinstance(compressor, str)
                                    or compressor not in REVERSE_COMPRESSOR_ENUM):
@@ -108,9 +126,40 @@ def writeMRCHeader(  # noqa: N802
         metadata_bytes=len(text),
         packed_bytes=integer("header['packedBytes']", header.get("packedBytes", 0), 0, _LARGEST),
         byteorder=byteorder_of(endchar),
+        axes=(0, 1, 2) if there is None else there.axes,
     )
-    f.write(fields.pack() + text)
+    data = fields.pack()
+    if there is not None:
+        kept = _KEPT if text else (*_KEPT, "nsymbt", "exttyp")
+        data = amend(data, fields.byteorder, **{name: there.fields[name] for name in kept})
+    f.write(data + text)
     return len(text)
+
+
+def _record_in(f: IO[bytes]) -> Record | None:
+    """Return the record where a file object is positioned; None if there is none, as in a new one.
+
+    Pixels lie behind its extended header: a record that tells nothing of that would move them.
+    """
+    try:
+        if not (f.readable() and can_seek(f)):
+            return None
+        start = f.tell()
+        data = f.read(HEADER_BYTES)
+        f.seek(start)
+        return parse(data, path=str(getattr(f, "name", "")))
+    except (MRCError, OSError, AttributeError):
+        return None
+
+
+def _mode_of(header: Mapping[str, Any], there: Record | None) -> Mode:
+    """Return the mode that a header dict means, which may be one that is only read."""
+    if there is not None and (
+        header.get("MRCtype") == there.fields["mode"] % COMPRESSOR_FACTOR
+        and header["dtype"] == there.byteorder + there.mode.memory
+    ):
+        return there.mode
+    return writable_mode(_mode_dtype(header), what="header['dtype']")[0]
 
 
 def _dimensions(sizes: Any) -> tuple[int, int, int]:

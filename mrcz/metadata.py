@@ -22,10 +22,14 @@ __all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "decode", "encode"]
 logger = logging.getLogger("mrcz")
 
 MAX_DEPTH = 256
-"""Levels of nesting that are written; more is a cycle or a mistake."""
+"""Levels of nesting that are written and read; more is a cycle, a mistake or an attack.
+
+Old versions of rapidjson crash at a million, and what is nested by hundreds can't be copied."""
 
 MAX_JSON_BYTES = 64 << 20
 """Longest JSON text that is written or parsed: parsed objects take many times its size."""
+
+_STEP_BYTES = 1 << 20
 
 _BOM = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
@@ -80,10 +84,13 @@ def decode(data: bytes, where: str) -> dict[str, Any]:
     try:
         if len(data) > MAX_JSON_BYTES:
             raise ValueError(f"{len(data)} bytes of text, more than {MAX_JSON_BYTES}")
-        meta = _loads(_text(data, where))
+        text = _text(data, where)
+        if (depth := _depth(text)) > MAX_DEPTH:
+            raise ValueError(f"it is nested {depth} levels deep, more than {MAX_DEPTH}")
+        meta = _loads(text)
         if not isinstance(meta, dict):
             raise ValueError(f"it is a {type(meta).__name__}, not an object")
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         logger.warning("%s: its JSON metadata can't be read and is left out: %s", where, error)
         return {}
     return meta
@@ -98,6 +105,27 @@ def _text(data: bytes, where: str) -> str:
         logger.warning("%s: its JSON metadata is not %s but read as Latin-1: %s",
                        where, encoding, error)
         return data.decode("latin-1").rstrip("\0")
+
+
+def _depth(text: str) -> int:
+    """Return how many levels deep JSON is nested; roughly, where brackets are few."""
+    brackets = text.count("[") + text.count("{")
+    if brackets <= MAX_DEPTH:
+        return brackets
+    data = text.encode("utf-8", "surrogatepass").replace(rb"\\", b"").replace(rb'\"', b"")
+    deepest = level = 0
+    quoted = np.bool_(False)
+    for start in range(0, len(data), _STEP_BYTES):
+        part = np.frombuffer(data[start : start + _STEP_BYTES], np.uint8)
+        inside = np.logical_xor.accumulate(part == ord('"')) ^ quoted
+        quoted = inside[-1]
+        marks = part[~inside]
+        opens = (marks == ord("[")) | (marks == ord("{"))
+        closes = (marks == ord("]")) | (marks == ord("}"))
+        levels = level + np.cumsum(opens.astype(np.int64) - closes)
+        if levels.size:
+            deepest, level = max(deepest, int(levels.max())), int(levels[-1])
+    return deepest
 
 
 def _loads(text: str) -> Any:

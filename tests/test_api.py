@@ -15,7 +15,7 @@ import pytest
 import mrcz
 from mrcz import ioMRC
 
-from .builders import fields_of, ramp
+from .builders import fields_of, mrc, ramp
 from .checks import HEADER_KEYS, assert_identical, read, round_trip, written
 
 READ = {"MRCfilename": ..., "idx": None, "endian": "le", "pixelunits": "\\AA",
@@ -295,3 +295,29 @@ def test_none_is_the_default_of_what_a_program_does_not_know():
     """HyperSpy says voltage=None of a signal without one, and python-mrcz takes it so."""
     header = round_trip(ramp((2, 4, 5), "i2"), voltage=None, C3=None, gain=None)[1]
     assert (header["voltage"], header["C3"], header["gain"]) == (0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": None}])
+@pytest.mark.parametrize("data", [
+    written(ramp((3, 5, 7), "f4"), meta={"a": 1}, pixelsize=[3, 2, 1]),
+    written(ramp((3, 5, 7), "f4"), meta={"a": 1}, pixelsize=[3, 2, 1], compressor="zstd"),
+    written(list(ramp((3, 5, 7), "u2")), meta={"a": 1}, pixelsize=[3, 2, 1]),
+    mrc(ramp((3, 5, 7), "i2"), extended=bytes(range(80)), exttyp=b"SERI", mode=1),
+    mrc(ramp((3, 5, 7), "u1"), mode=0, imod_stamp=1146047817, imod_flags=0),
+])
+def test_a_header_that_is_changed_in_place(data, meta, tmp_path):
+    """As scripts do it: the pixels stay where they are, and so does what no dict tells."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(data)
+    image, before = mrcz.readMRC(path)
+    header, slices = mrcz.readMRCHeader(path)
+    header |= {"voltage": 200.0} | meta
+    with open(path, "rb+") as file:
+        assert mrcz.writeMRCHeader(file, header, slices) == 0
+    found, after = mrcz.readMRC(path)
+    assert_identical(found, image)
+    assert after["voltage"] == 200.0
+    assert after.extended == before.extended
+    assert after.get("a") == before.get("a")
+    np.testing.assert_allclose(after["pixelsize"], before["pixelsize"], rtol=1e-6)
+    assert path.stat().st_size == len(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import struct
@@ -227,13 +228,24 @@ def test_trailers_that_lie(tmp_path: Path, offset: int, form: str, value: int) -
 def test_metadata_a_thousand_levels_deep(tmp_path: Path) -> None:
     path = tmp_path / "deep.mrc"
     for opening, closing in (("[", "]"), ('{"a":', "}")):
-        for depth in (200, 1_000, 100_000):
+        for depth in (200, 1_000, 100_000, 2_000_000):
             text = '{"a":' + opening * depth + "1" + closing * depth + "}"
             path.write_bytes(mrc(IMAGE, extended=text.encode(), exttyp=b"json"))
             image, found = mrcz.readMRC(path)
             assert np.array_equal(image, IMAGE)
             assert ("a" in found) == (depth == 200)
             assert len(mrcz.verify(path)) == (depth != 200)
+            copy.deepcopy(found)  # Python's own limit
+
+
+@pytest.mark.parametrize("text", ['{"a": "%s"}' % ("[{" * 700_000),
+                                  r'{"a": "\\", "b": ["\"[[", "%s"]}' % (r'\"[' * 600_000),
+                                  '{"a": ' + str([[1]] * 400_000) + "}"])
+def test_metadata_with_many_brackets_that_is_not_deep(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "flat.mrc"
+    path.write_bytes(mrc(IMAGE, extended=text.encode(), exttyp=b"json"))
+    _, found = mrcz.readMRC(path)
+    assert {key: found[key] for key in json.loads(text)} == json.loads(text)
 
 
 def test_a_hundred_megabytes_of_metadata(tmp_path: Path) -> None:

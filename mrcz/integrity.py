@@ -75,6 +75,18 @@ def verify(
     ------
     OSError
         If the file can't be read.
+
+    Examples
+    --------
+    >>> import mrcz, numpy as np, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "movie.mrcz")
+    >>> mrcz.writeMRC(np.ones((3, 64, 64), "int16"), path, compressor="zstd", checksum=True)
+    >>> mrcz.verify(path)
+    []
+    >>> with open(path, "r+b") as file:
+    ...     _ = file.seek(1024 + 16), file.write(b"damage")  # in the first chunk
+    >>> [finding.frame for finding in mrcz.verify(path)]
+    [0]
     """
     return check_file(path, deep, threads_of(n_threads),
                       lambda total: shown(progress and deep, total, title_of(path)))

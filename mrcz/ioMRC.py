@@ -323,10 +323,26 @@ def _tell_cast(dtype: np.dtype[Any]) -> None:
 def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  # noqa: N802
     """Call `readMRC` in the background.
 
+    Parameters
+    ----------
+    *args, **kwargs
+        As of `readMRC`.
+
     Returns
     -------
     concurrent.futures.Future
-        Its ``result()`` is that of `readMRC`.
+        Its ``result()`` is that of `readMRC`, or raises what that raises.
+
+    Examples
+    --------
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> writeMRC(np.arange(6, dtype="int16").reshape(2, 3), file)
+    >>> _ = file.seek(0)
+    >>> image, header = asyncReadMRC(file).result()
+    >>> image
+    array([[0, 1, 2],
+           [3, 4, 5]], dtype=int16)
     """
     return submit_on_file(readMRC, 0, "MRCfilename", args, kwargs)
 
@@ -337,10 +353,21 @@ def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
     A failure is also logged as an error, and jobs that are waiting are finished before
     the interpreter exits.
 
+    Parameters
+    ----------
+    *args, **kwargs
+        As of `writeMRC`.
+
     Returns
     -------
     concurrent.futures.Future
-        Of None.
+        Of None; its ``result()`` raises what `writeMRC` raises.
+
+    Examples
+    --------
+    >>> import io
+    >>> writing = asyncWriteMRC(np.zeros((2, 3), "int16"), io.BytesIO(), compressor="zstd")
+    >>> writing.result()
     """
     future = submit_on_file(writeMRC, 1, "MRCfilename", args, kwargs)
     name = kwargs.get("MRCfilename", args[1] if len(args) > 1 else "?")
@@ -354,7 +381,17 @@ def setDefaultThreads(n_threads: int | None) -> None:  # noqa: N802
     Parameters
     ----------
     n_threads : int or None
-        None: one a core that the process may use, as at the start.
+        1 to 256; None: one a core that the process may use, as at the start.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> setDefaultThreads(2)
+    >>> setDefaultThreads(None)
     """
     _set_default_threads(n_threads)
 

@@ -38,8 +38,8 @@ def set_default_threads(count: int | None) -> None:
 
     Raises
     ------
-    ValueError
-        If `count` is not 1 to 256.
+    ValueError, TypeError
+        If `count` is not None or an integer of 1 to 256.
     """
     global _default_threads
     _default_threads = None if count is None else threads_of(count)

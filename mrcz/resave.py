@@ -91,6 +91,16 @@ def resave(
         If the new file differs from the old one, which is then left as it was.
     FileExistsError
         If there is a backup already.
+
+    Examples
+    --------
+    A file of this version needs it not:
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "a.mrc")
+    >>> writeMRC(np.zeros((2, 3), "int16"), path)
+    >>> resave(path).reason
+    'not written by MRCZ below 0.5.0'
     """
     path = os.fsdecode(path)
     if not needs_resave(path):

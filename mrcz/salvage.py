@@ -79,6 +79,19 @@ def repair(
         If its frames can't be told from damage without a package.
     ValueError
         If `output` is the damaged file.
+
+    Examples
+    --------
+    >>> import mrcz, os, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> path, saved = os.path.join(folder, "cut.mrcz"), os.path.join(folder, "saved.mrcz")
+    >>> mrcz.writeMRC(np.ones((3, 64, 64), "int16"), path, compressor="zstd")
+    >>> os.truncate(path, os.path.getsize(path) - 10)
+    >>> report = mrcz.repair(path, saved)
+    >>> report.recovered, report.lost
+    ([0, 1], [2])
+    >>> mrcz.readMRC(saved)[0].shape
+    (3, 64, 64)
     """
     return salvage_file(path, output, lambda total: shown(progress, total, title_of(path)))
 

@@ -42,6 +42,19 @@ class Stack:
     ----------
     path : str
         The file's name.
+
+    Examples
+    --------
+    >>> import io, mrcz
+    >>> file = io.BytesIO()
+    >>> mrcz.writeMRC(np.arange(60, dtype="int16").reshape(3, 4, 5), file, pixelsize=1.5)
+    >>> _ = file.seek(0)
+    >>> stack = mrcz.open(file)
+    >>> len(stack), stack.dtype, stack.header["pixelsize"].tolist()
+    (3, dtype('int16'), [1.5, 1.5, 1.5])
+    >>> stack[-1, :2, ::2]
+    array([[40, 42, 44],
+           [45, 47, 49]], dtype=int16)
     """
 
     def __init__(

@@ -67,6 +67,16 @@ class StackWriter:
     ----------
     shape : tuple of int
         (frames so far, ny, nx).
+
+    Examples
+    --------
+    >>> import io, mrcz
+    >>> import numpy as np
+    >>> with mrcz.create(io.BytesIO(), (None, 4, 5), "float32") as writer:
+    ...     writer.append(np.ones((4, 5)))
+    ...     writer.append(np.ones((2, 4, 5)))
+    ...     writer.shape
+    (3, 4, 5)
     """
 
     def __init__(
@@ -348,6 +358,15 @@ def create(
     -------
     StackWriter
         To be used in a ``with`` block, or closed.
+
+    Raises
+    ------
+    OSError
+        If the place can't be written to.
+    ValueError, TypeError
+        For arguments that make no sense.
+    MissingCodecError
+        If a package for the codec is not installed; an ImportError.
 
     Examples
     --------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import io
+import re
 import struct
 import subprocess
 import sys
@@ -321,3 +323,36 @@ def test_a_header_that_is_changed_in_place(data, meta, tmp_path):
     assert after.get("a") == before.get("a")
     np.testing.assert_allclose(after["pixelsize"], before["pixelsize"], rtol=1e-6)
     assert path.stat().st_size == len(data)
+
+
+EXCEPTIONS = {name for name in mrcz.__all__
+              if isinstance(getattr(mrcz, name), type)
+              and issubclass(getattr(mrcz, name), Exception)}  # fmt: skip
+DOCUMENTED = sorted({
+    *(f"mrcz.{name}" for name in mrcz.__all__
+      if callable(getattr(mrcz, name)) and not name.startswith("_") and name not in EXCEPTIONS),
+    "mrcz.ioMRC.readBloscHeader", "mrcz.ioDM4.DMArray", "mrcz.ioDM4.DMImage",
+    "mrcz.convert.dm_to_mrcz", "mrcz.resave.resave",
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_what_is_public_is_documented(path: str) -> None:
+    """Each parameter is named, what is returned and raised is told, and there is an example."""
+    module, _, name = path.rpartition(".")
+    item = getattr(importlib.import_module(module), name)
+    text = inspect.getdoc(item) or ""
+    title, *sections = re.split(r"\n\n(?=[A-Z][a-z ]+\n---)", text)
+    told = {section.partition("\n")[0] for section in sections}
+    assert title[0].isupper() and title.split("\n\n")[0].endswith(".")
+    signature = inspect.signature(item)
+    is_lazy = name.startswith("async")  # what goes wrong, the future tells
+    if not isinstance(item, type):
+        assert (signature.return_annotation in ("None", None)) != ("Returns" in told)
+        if signature.parameters and not is_lazy and name != "test":
+            assert "Raises" in told
+        described = next((section for section in sections if section.startswith("Parameters")), "")
+        for parameter in signature.parameters:
+            assert re.search(rf"\b{parameter}\b", described), parameter
+    if name != "test":  # which an example would run
+        assert "Examples" in told and ">>>" in text

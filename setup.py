@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = (HERE / "mrcz" / "__version__.py").read_text().split('"')[-2]
 
-EXTRAS = {
+FEATURES = {
     "blosc2": ["blosc2>=2.5"],
     "dask": ["dask[array]", "distributed"],
     "view": ["matplotlib"],
@@ -16,6 +16,10 @@ EXTRAS = {
     "xarray": ["xarray>=2024.1", "dask[array]"],
     "relion": ["starfile", "pandas", "scipy", "scikit-learn", "matplotlib"],
     "remote": ["fsspec[http]>=2023.1"],
+}
+EXTRAS = {
+    **FEATURES,
+    "all": sorted({package for packages in FEATURES.values() for package in packages}),
     "test": ["pytest>=8", "hypothesis>=6.100"],
     "docs": ["sphinx>=7", "numpydoc", "furo", "sphinx-copybutton", "myst-nb",
              "matplotlib"],
@@ -29,6 +33,7 @@ setup(
     description="Read and write MRC and compressed MRCZ electron-microscopy files, and Gatan DM4",
     long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
+    keywords="MRC MRCZ DM4 cryo-EM electron microscopy compression blosc",
     license="BSD-3-Clause",
     license_files=["LICENSE"],
     python_requires=">=3.10",

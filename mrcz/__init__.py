@@ -1,6 +1,6 @@
 """Read and write MRC and MRCZ electron-microscopy files."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import errors, ioMRC
 from .__version__ import __version__
@@ -87,6 +87,16 @@ __all__ = [
     "write_mrc_header",
 ]
 
+if TYPE_CHECKING:  # for type checkers and editors, the names that `_LATER` finds
+    from . import convert as convert
+    from . import ioDM as ioDM
+    from . import ioDM4 as ioDM4
+    from .integrity import verify
+    from .ioDM4 import async_read_dm4, asyncReadDM4, read_dm4, readDM4
+    from .plugins.batch import compress_many
+    from .plugins.dask import from_dask
+    from .salvage import repair
+
 _LATER = {
     "asyncReadDM4": ("ioDM4", "asyncReadDM4"),
     "async_read_dm4": ("ioDM4", "asyncReadDM4"),
@@ -102,15 +112,17 @@ _LATER = {
 _LATER_MODULES = ("convert", "ioDM", "ioDM4")
 
 
-def __getattr__(name: str) -> Any:
-    import importlib
+if not TYPE_CHECKING:  # which would believe in every name
 
-    if name in _LATER:
-        module, attribute = _LATER[name]
-        return getattr(importlib.import_module(f".{module}", __name__), attribute)
-    if name in _LATER_MODULES:
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        import importlib
+
+        if name in _LATER:
+            module, attribute = _LATER[name]
+            return getattr(importlib.import_module(f".{module}", __name__), attribute)
+        if name in _LATER_MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

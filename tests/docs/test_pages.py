@@ -54,15 +54,6 @@ def test_nothing_that_the_theme_draws_as_an_error(page):
     assert ".. contents::" not in page.read_text("utf-8")
 
 
-def test_the_picture_of_the_architecture_has_every_module():
-    picture = (DOCS / "architecture.rst").read_text("utf-8")
-    modules = {path.stem for path in (ROOT / "mrcz").glob("*.py")}
-    modules |= {path.name + "/" for path in (ROOT / "mrcz").iterdir()
-                if (path / "__init__.py").exists()}
-    modules -= {"__main__", "__version__", "ioDM"}  # a line or two each
-    assert not {name for name in modules if not re.search(rf"\b{re.escape(name)}", picture)}
-
-
 def test_the_reference_has_every_public_name():
     text = (DOCS / "api.rst").read_text("utf-8")
     public = {name for name in mrcz.__all__ if not name.startswith("_")}

@@ -33,7 +33,7 @@ from .sources import SizedSource, Source
 from .trailer import trailer_bytes
 
 __all__ = ["MAGIC", "ChangedSource", "Journal", "as_changed", "contents", "find_journal",
-           "is_journal"]  # fmt: skip
+           "has_footer", "is_journal"]  # fmt: skip
 
 logger = logging.getLogger("mrcz")
 
@@ -110,6 +110,14 @@ def find_journal(source: Source) -> Journal | None:
     if crc32(record) != old_record and record != source.read(journal.record, HEADER_BYTES):
         return None
     return journal if is_journal(source, journal.start) else None
+
+
+def has_footer(source: Source, size: int) -> bool:
+    """Return whether a journal ends at `size`, so that its change is made at this moment."""
+    try:
+        return source.read(size - len(END_MAGIC), len(END_MAGIC)) == END_MAGIC
+    except MRCTruncatedError:  # it has been made
+        return False
 
 
 def is_journal(source: Source, start: int) -> bool:

@@ -24,10 +24,11 @@ from .headerdict import HeaderDict, describe
 from .journal import as_changed
 from .locks import ForkSafeLock
 from .origins import open_source
+from .overwrites import Overwrites
 from .pixels import Pixels, memory_dtype
 from .progress import Advance
 from .recycling import empty
-from .sources import Source
+from .sources import FileSource, Source
 from .trailer import Trailer, find_trailer
 
 __all__ = ["MRCReader"]
@@ -94,6 +95,10 @@ class MRCReader:
         self._trailer: Trailer | None = None
         self._decoder: FrameDecoder | None = None
         self._table: FrameTable | None = None
+        self._overwrites: Overwrites | None = None
+        if self.record.compressor is None and isinstance(self.source, FileSource):
+            end = self.record.data_offset + self.record.nz * self.record.frame_bytes
+            self._overwrites = Overwrites(self.source, end)
 
     def _read_header(self, endian: str, convention: str) -> None:
         self.record = self._parsed(endian, convention)
@@ -263,20 +268,37 @@ class MRCReader:
         MRCError
             If there is not enough memory.
         """
-        decoder = self.decoder  # before the allocation: it checks sizes against the file
-        self.table.require(frames)
+        self.table.require(frames)  # before the allocation
         first, last = rows or (0, self.record.ny)
         if out is None:
             out = self.allocate((len(frames), last - first, *self.shape[2:]))
         step = len(frames)
         if advance is not None:
             step = max(1, _BATCH_BYTES // max(1, out[:1].nbytes))
+        decoder = self.decoder
         for start in range(0, len(frames), max(1, step)):
             part = out[start : start + step]
             decoder.read(frames[start : start + step], part, threads, first_row=first)
             if advance is not None:
                 advance(part.nbytes)
+        if self._overwrites is not None and self._overwrites.happened():
+            self._read_again(frames, out, threads, first)
         return out
+
+    def _read_again(self, frames: Sequence[int], out: Pixels, threads: int, first: int) -> None:
+        """Fill `out` with frames that may have been overwritten while they were read."""
+        def read() -> None:
+            self.decoder.read(frames, out, threads, first_row=first)
+
+        overwrites = self._overwrites
+        if overwrites is not None and overwrites.read_undisturbed(read):
+            return
+        with self._lock():  # another thread may have done it
+            changed = as_changed(self.source, self.record) if self._overwrites else self.source
+            if changed is not self.source:
+                self.source, self._overwrites = changed, None
+                self._table = self._decoder = None
+        read()
 
     def allocate(self, shape: tuple[int, ...]) -> Pixels:
         """Return an array of the pixels' dtype, not filled.

@@ -129,6 +129,12 @@ class FileSource(SizedSource):
             self.version = (status.st_dev, status.st_ino, *self.identity)
         self._lock = ForkSafeLock()
 
+    def state(self) -> tuple[int, int]:
+        """Return size in bytes and time of change in ns, as `identity` has those at the opening."""
+        status = os.fstat(self.descriptor)
+        self._size = status.st_size
+        return (status.st_size, status.st_mtime_ns)
+
     def holds(self, end: int) -> bool:  # noqa: D102
         if end > self._size:  # it may have grown since: somebody may be appending
             self._size = os.fstat(self.descriptor).st_size

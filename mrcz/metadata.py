@@ -114,12 +114,13 @@ def _depth(text: str) -> int:
         return brackets
     data = text.encode("utf-8", "surrogatepass").replace(rb"\\", b"").replace(rb'\"', b"")
     deepest = level = 0
-    quoted = np.bool_(False)
+    quoted = 0
     for start in range(0, len(data), _STEP_BYTES):
         part = np.frombuffer(data[start : start + _STEP_BYTES], np.uint8)
-        inside = np.logical_xor.accumulate(part == ord('"')) ^ quoted
-        quoted = inside[-1]
-        marks = part[~inside]
+        # Not logical_xor.accumulate, which is wrong in NumPy 1.24.
+        quotes = quoted + np.cumsum(part == ord('"'), dtype=np.int64)
+        quoted = int(quotes[-1])
+        marks = part[quotes % 2 == 0]
         opens = (marks == ord("[")) | (marks == ord("{"))
         closes = (marks == ord("]")) | (marks == ord("}"))
         levels = level + np.cumsum(opens.astype(np.int64) - closes)

@@ -240,7 +240,8 @@ def test_metadata_a_thousand_levels_deep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ['{"a": "%s"}' % ("[{" * 700_000),
                                   r'{"a": "\\", "b": ["\"[[", "%s"]}' % (r'\"[' * 600_000),
-                                  '{"a": ' + str([[1]] * 400_000) + "}"])
+                                  '{"a": ' + str([[1]] * 400_000) + "}"],
+                         ids=["in text", "behind escapes", "side by side"])
 def test_metadata_with_many_brackets_that_is_not_deep(tmp_path: Path, text: str) -> None:
     path = tmp_path / "flat.mrc"
     path.write_bytes(mrc(IMAGE, extended=text.encode(), exttyp=b"json"))

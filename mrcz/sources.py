@@ -8,6 +8,7 @@ mapped file that shrinks kills the process with SIGBUS.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import time
@@ -207,11 +208,22 @@ class FileObjectSource(SizedSource):
         self.start = fileobj.tell()
         self._size = max(0, fileobj.seek(0, os.SEEK_END) - self.start)
         fileobj.seek(self.start)
+        self._pid = os.getpid()
         self._lock = ForkSafeLock()
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         done, wanted = 0, len(view)
+        if _HAS_PREAD and _is_plain(self._file):
+            while done < wanted:
+                count = os.preadv(self._file.fileno(), [view[done:]], self.start + offset + done)
+                if not count:
+                    raise self._truncated(offset, wanted, done)
+                done += count
+            return
         with self._lock():
+            if self._pid != os.getpid() and _has_descriptor(self._file):
+                raise OSError(errno.ESPIPE, "a file object has one position for all processes; "
+                                            "open the file in each", self.name)
             self._file.seek(self.start + offset)
             while done < wanted:
                 data = self._file.read(min(wanted - done, _MOST_AT_ONCE))
@@ -223,6 +235,20 @@ class FileObjectSource(SizedSource):
     def rewind(self) -> None:
         """Position the file object where this source starts."""
         self._file.seek(self.start)
+
+
+def _is_plain(file: IO[bytes]) -> bool:
+    """Return whether a file object adds nothing to its descriptor but bytes that it read ahead."""
+    raw = file.raw if type(file) is io.BufferedReader else file
+    return type(raw) is io.FileIO
+
+
+def _has_descriptor(file: IO[bytes]) -> bool:
+    try:
+        file.fileno()
+    except (OSError, AttributeError):  # io.UnsupportedOperation, as of memory
+        return False
+    return True
 
 
 def can_seek(file: IO[bytes]) -> bool:

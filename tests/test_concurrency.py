@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import gzip
+import io
 import logging
 import multiprocessing
 import os
 import random
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +200,44 @@ def test_a_stream_is_read_on_in_a_fork(
                 assert np.array_equal(stack[number], image[number])
 
         children = [in_a_fork(read_all) for _ in range(2)]
+        read_all()
+        assert all(went_well() for went_well in children)
+
+
+def as_temporary(path: Path) -> Any:
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115  (closed by the test)
+    file.write(path.read_bytes())
+    file.seek(0)
+    return file
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("compressor", [None, "lz4"])
+@pytest.mark.parametrize("opened", [
+    lambda path: path.open("rb"), lambda path: path.open("rb", buffering=0),
+    lambda path: io.BytesIO(path.read_bytes()), lambda path: path.open("r+b"), as_temporary,
+], ids=["buffered", "unbuffered", "memory", "changeable", "temporary"])
+def test_file_objects_in_forks(tmp_path: Path, opened: Any, compressor: str | None) -> None:
+    """Pixels, or where a position would be shared an error, never pixels from elsewhere."""
+    image = np.random.default_rng(2).integers(0, 1000, (60, 128, 128)).astype("int16")
+    mrcz.writeMRC(image, tmp_path / "a.mrc", compressor=compressor)
+    with opened(tmp_path / "a.mrc") as file, mrcz.open(file, cache_bytes=0) as stack:
+        shared = not isinstance(file, (io.BytesIO, io.BufferedReader, io.FileIO))
+
+        def read_all() -> None:
+            for number in (8, *range(60)) * 5:
+                assert np.array_equal(stack[number], image[number])
+
+        def read_in_child() -> None:
+            if not shared:
+                return read_all()
+            for number in range(60):
+                with pytest.raises(OSError, match="one position for all processes"):
+                    stack[number]
+            return None
+
+        children = [in_a_fork(read_in_child) for _ in range(2)]
         read_all()
         assert all(went_well() for went_well in children)
 

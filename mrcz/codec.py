@@ -31,11 +31,21 @@ __all__ = [
     "ChunkHeader",
     "CodecOptions",
     "blosc_extension",
+    "is_installed",
     "parse_chunk_header",
 ]
 
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be found; not, where somebody forbids importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 BLOSC_PRESENT = blosc_extension is not None
-BLOSC2_PRESENT = importlib.util.find_spec("blosc2") is not None
+BLOSC2_PRESENT = is_installed("blosc2")
 
 CHUNK_HEADER_BYTES = 16
 MAX_CHUNK_BYTES = 2**31 - 1

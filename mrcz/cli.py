@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from .__version__ import __version__
@@ -103,12 +103,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminated, 141 the output was closed; of diff, verify and repair 1 is an answer,
         and 2 any trouble.
     """
+    with _somewhere_to_print():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:  # argparse has said why; or it was --help
         return int(stop.code or 0)
     with _log_to_stderr(args.command), _stopping_on_sigterm():
         return _run(args)
+
+
+@contextmanager
+def _somewhere_to_print() -> Iterator[None]:
+    """Print to nowhere what would go to streams that are closed, as under a daemon."""
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    with ExitStack() as stack:
+        for name in closed:
+            setattr(sys, name, stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
+            stack.callback(setattr, sys, name, None)
+        yield
 
 
 def _run(args: argparse.Namespace) -> int:

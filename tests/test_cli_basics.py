@@ -18,6 +18,8 @@ from mrcz.cli import main
 from mrcz.commands import COMMANDS
 from mrcz.copies.copying import unfinished_file
 
+from .processes import environment
+
 NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 SAMPLE = str(files("mrcz") / "data" / "EMD-3001.map")
 
@@ -166,6 +168,18 @@ def test_what_the_terminal_can_not_show_is_escaped(tmp_path, encoding):
     angstrom = "\\xc5" if encoding == "ascii" else "\u00c5"
     assert f"2.5 2.5 2.5 {angstrom}" in run("info", "a.mrc")
     assert json.loads(run("info", "--json", "a.mrc"))[0]["metadata"]["name"] == "\u00e5\udcff"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="uses a shell of POSIX")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_matter(movie, closed):
+    """As a daemon has them."""
+    for arguments, code in (("info", 0), ("verify", 0), ("info --json", 0), ("info no-file", 1)):
+        done = subprocess.run(
+            ["sh", "-c", f'"$0" -m mrcz {arguments} "$1" {closed}', sys.executable, movie],
+            capture_output=True, text=True, check=False, env=environment())
+        assert done.returncode == code
+        assert "Error" not in done.stderr
 
 
 def test_a_closed_pipe_is_told_by_the_exit_code_alone(movie):

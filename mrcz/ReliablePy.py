@@ -247,7 +247,7 @@ class ReliablePy(MetadataFiles):
         Parameters
         ----------
         ax : matplotlib Axes, optional
-            Where to draw, instead of a new figure.
+            As of `plotFSC`.
 
         Returns
         -------

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["integer", "number"]
+__all__ = ["LARGEST_FLOAT", "integer", "number"]
 
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
+"""Of the numbers in the record."""
 
 
 def integer(
@@ -78,6 +79,6 @@ def number(name: str, value: Any) -> float:
         raise TypeError(f"{name} must be a number, not {value!r}") from error
     except OverflowError:
         result = np.inf
-    if not abs(result) <= _LARGEST:
+    if not abs(result) <= LARGEST_FLOAT:
         raise ValueError(f"{name} must be a number that float32 holds, not {value!r}")
     return result

@@ -158,6 +158,7 @@ def parse_chunk_header(
     header = ChunkHeader._make(_HEADER.unpack_from(data, position))
     version, _, _, typesize, found_bytes, blocksize, cbytes = header
     overhead = MAX_OVERHEAD if version <= VERSION_BLOSC1 else BLOSC2_OVERHEAD
+    kind = MRCFormatError
     if not 1 <= version <= 8:
         problem, expected, found = "version", "1 to 8", version
     elif found_bytes != nbytes:
@@ -165,6 +166,7 @@ def parse_chunk_header(
     elif not CHUNK_HEADER_BYTES <= cbytes <= nbytes + overhead:
         problem, expected, found = "cbytes", f"16 to {nbytes + overhead}", cbytes
     elif cbytes > room:
+        kind = MRCTruncatedError
         problem, expected, found = "cbytes", f"at most the {room} bytes left in the file", cbytes
     elif typesize < 1:
         problem, expected, found = "typesize", ">= 1", typesize
@@ -174,9 +176,8 @@ def parse_chunk_header(
         problem, expected, found = "block table", f"within {cbytes} bytes", header.prefix_bytes
     else:
         return header
-    kind = MRCTruncatedError if expected.startswith("at most") else MRCFormatError
-    raise kind(f"frame {frame} is not a valid blosc chunk: bad {problem}",
-                         path=path, offset=offset, expected=expected, found=found)
+    raise kind(f"frame {frame} is not a valid blosc chunk: bad {problem}", path=path,
+               offset=offset, expected=expected, found=found)
 
 
 def read_chunk_header(chunk: bytes) -> ChunkHeader:

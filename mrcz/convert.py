@@ -10,9 +10,10 @@ from typing import IO, Any
 
 import numpy as np
 
+from .arguments import LARGEST_FLOAT
 from .dm.array import DMArray
 from .dm.image import DMImage
-from .dm.info import LENGTHS, find_tag
+from .dm.info import find_tag
 from .header import IMAGE_STACK, VOLUME
 from .ioDM4 import readDM4
 from .ioMRC import writeMRC
@@ -20,7 +21,7 @@ from .options import parse_write_options
 from .pixels import writable_mode
 from .progress import shown, title_of
 from .targets import open_sink
-from .units import angstrom_per
+from .units import angstrom_per, is_length, is_storable
 from .writer import StackWriter
 
 __all__ = ["describe_dm", "dm_to_mrcz"]
@@ -31,8 +32,6 @@ BATCH_PIXELS = 8 << 20
 """Pixels of frames that are read at once, for the threads to compress."""
 MAX_TAG_ITEMS = 1024
 """Longer arrays are not copied into the metadata."""
-LARGEST = float(np.finfo("f4").max)
-"""What the header's numbers must be below."""
 ELECTRONS = frozenset(("e", "e-", "electrons"))
 
 
@@ -225,9 +224,9 @@ def _pixelsize_of(image: DMImage) -> tuple[float, float, float]:
 def _spacing(info: dict[str, Any], axis: str) -> float:
     scale = _number(info.get(f"Dim{axis}Scale"))
     unit = info.get(f"Dim{axis}Units")
-    if unit in LENGTHS:
+    if is_length(unit):
         size = 0.0 if scale is None else abs(scale) * angstrom_per(unit)
-        return size if size < LARGEST else 0.0
+        return size if is_storable(size) else 0.0
     if unit:
         logger.warning("the pixel size along %s is in %s, not a length: written as unknown",
                        axis.lower(), unit)
@@ -247,7 +246,7 @@ def _gain_of(info: dict[str, Any]) -> float | None:
 
 def _number(value: Any) -> float | None:
     """Return a number that the header can hold, else None."""
-    is_number = isinstance(value, (int, float)) and abs(value) < LARGEST  # and not NaN
+    is_number = isinstance(value, (int, float)) and abs(value) <= LARGEST_FLOAT  # and not NaN
     return float(value) if is_number else None
 
 

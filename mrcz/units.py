@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["angstrom_per", "is_storable", "parse_pixelsize"]
+from .arguments import LARGEST_FLOAT
+
+__all__ = ["angstrom_per", "is_length", "is_storable", "parse_pixelsize"]
 
 logger = logging.getLogger("mrcz")
 
@@ -27,8 +29,7 @@ _UNITS: dict[str, float] = {
 _told: set[str] = set()
 """Units that were warned of: who saves a thousand files is told once."""
 
-_LARGEST_CELL = float(np.finfo(np.float32).max)
-_LARGEST_SIZE = _LARGEST_CELL / (1 << 31)
+_LARGEST_SIZE = LARGEST_FLOAT / (1 << 31)
 """Å a pixel; the cell, which is that times the pixels of an axis, is stored in float32."""
 
 
@@ -43,13 +44,28 @@ def angstrom_per(unit: str | None) -> float:
     >>> angstrom_per("nm"), angstrom_per("\\mum"), angstrom_per("\\AA")
     (10.0, 10000.0, 1.0)
     """
-    factor = None
-    if isinstance(unit, str):
-        factor = _UNITS.get(unit, _UNITS.get(unit.strip().lower()))
+    factor = _angstrom_in(unit)
     if factor is None:
         _tell_unknown(unit)
         factor = _UNITS["nm"]
     return factor
+
+
+def is_length(unit: object) -> bool:
+    """Return whether a unit is one of length, in a spelling that is known.
+
+    Examples
+    --------
+    >>> is_length("nm"), is_length("1/nm"), is_length(None)
+    (True, False, False)
+    """
+    return _angstrom_in(unit) is not None
+
+
+def _angstrom_in(unit: object) -> float | None:
+    if not isinstance(unit, str):
+        return None
+    return _UNITS.get(unit, _UNITS.get(unit.strip().lower()))
 
 
 def _tell_unknown(unit: Any) -> None:
@@ -103,7 +119,7 @@ def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
     except (TypeError, ValueError) as error:
         raise TypeError(f"pixelsize must hold numbers, not {pixelsize!r}") from error
     if not all(map(is_storable, sizes)):
-        raise ValueError(f"pixelsize must be finite, and the cell below {_LARGEST_CELL:.3g} Å, "
+        raise ValueError(f"pixelsize must be finite, and the cell below {LARGEST_FLOAT:.3g} Å, "
                          f"not {pixelsize!r} {unit}")
     if len(sizes) == 1:
         return (sizes[0], sizes[0], sizes[0])

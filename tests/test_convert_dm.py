@@ -193,6 +193,12 @@ def test_numbers_that_a_header_can_not_hold(tmp_path, make, caplog, value):
     assert not caplog.records
 
 
+def test_a_pixel_of_which_no_cell_can_be_stored_is_unknown(tmp_path, make):
+    axis = {**w.axis(0, 0, "m"), "Scale": w.float64(1e20)}  # 1e30 angstrom
+    dm_to_mrcz(make(movie(), axes=[axis] * 3), tmp_path / "a.mrc")
+    np.testing.assert_array_equal(readMRC(tmp_path / "a.mrc")[1]["pixelsize"], [0, 0, 0])
+
+
 def test_not_into_itself(tmp_path, make):
     source = make(movie())
     content = source.read_bytes()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..codec import SHUFFLES, available_compressors
 from ..copies.copying import require_absent
-from ..errors import MissingCodecError
+from ..errors import MissingCodecError, MRCError
 from ..importers import open_frames
 from ..ioMRC import readMRC, writeMRC
 from ..modes import BLOSC1_COMPRESSORS
@@ -152,7 +152,7 @@ def measure(
         reading.append(time.perf_counter() - read_from)
         writing.append(written - started)
     if not np.array_equal(image.reshape(sample.shape), sample, equal_nan=sample.dtype.kind in "fc"):
-        raise AssertionError(f"{compressor} {shuffle} {level}: not the same when read back")
+        raise MRCError(f"{compressor} {shuffle} {level}: not the same when read back")
     return Trial(compressor, shuffle, level, sample.nbytes / nbytes,
                  sample.nbytes / min(writing), sample.nbytes / min(reading))
 

@@ -39,16 +39,10 @@ def decompress_file(
 
     Parameters
     ----------
-    path, output : str
-        The file, and where its copy goes.
-    force : bool
-        Whether to replace a file that exists.
-    delete_original : bool
-        Whether to remove the file once its copy is verified and on the disk.
-    threads : int
-        How many take part.
-    advance : callable
-        Told the bytes of the file that are done.
+    path, output, threads, advance
+        As of `compress_file`.
+    force, delete_original
+        As in `CompressOptions`.
 
     Raises
     ------

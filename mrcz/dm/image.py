@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import MRCFormatError
+from ..units import is_length
 from .array import DMArray
-from .info import LENGTHS, find_tag, image_info
+from .info import find_tag, image_info
 from .pixels import Pixels, locate, type_of
 from .types import Order
 
@@ -66,7 +67,7 @@ class DMImage:
     def is_volume(self) -> bool:
         """Whether all three axes are in space: neither a movie nor a spectrum image."""
         units = [self.imageInfo.get(f"Dim{axis}Units") for axis in "XYZ"]
-        return len(self.shape) == 3 and LENGTHS.issuperset(units) and (
+        return len(self.shape) == 3 and all(map(is_length, units)) and (
             "spectrum" not in self.kind.lower())
 
     @property

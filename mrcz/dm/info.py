@@ -8,12 +8,10 @@ from typing import Any
 
 from .array import DMArray
 
-__all__ = ["LENGTHS", "find_tag", "image_info"]
+__all__ = ["find_tag", "image_info"]
 
 AXES = "XYZTUVW"
 """Names of the axes, fastest first."""
-LENGTHS = frozenset(("pm", "A", "\u00c5", "\u212b", "nm", "um", "\u00b5m", "\u03bcm", "mm", "m"))
-"""Units of length, as files spell them."""
 
 # Where the facts are, below ImageTags; the first place that has one counts.  A star is any
 # directory, as python-mrcz 0.6 has it; a trailing number picks an item of a struct.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import MRCError, MRCFormatError
 from ..pixels import Pixels
-from ..units import angstrom_per
+from ..units import angstrom_per, is_length
 from .frames import Frames, frames_of_array
 
 __all__ = ["open_with_hyperspy"]
@@ -63,7 +63,6 @@ def _hyperspy_pixelsize(signal: Any) -> list[float]:
                   key=lambda axis: axis.index_in_array)
     sizes = []
     for axis in axes[-3:]:
-        unit = str(axis.units) if axis.units is not None else ""
-        known = unit in ("m", "mm", "um", "µm", "nm", "pm", "A", "Å", "angstrom")
-        sizes.append(abs(float(axis.scale)) * angstrom_per(unit) if known else 0.0)
+        unit = str(axis.units)  # also where it is HyperSpy's word for unknown, or None
+        sizes.append(abs(float(axis.scale)) * angstrom_per(unit) if is_length(unit) else 0.0)
     return [0.0] * (3 - len(sizes)) + sizes

@@ -16,15 +16,13 @@ import numpy as np
 from ..errors import MissingCodecError, MRCError, MRCFormatError
 from ..header import IMAGE_STACK
 from ..pixels import Pixels
-from ..units import angstrom_per
+from ..units import angstrom_per, is_length
 from .frames import Frames, damage_of, item_number, three
 
 __all__ = ["LARGEST_TIFF_PIXEL", "open_tiff"]
 
 LARGEST_TIFF_PIXEL = 1e6
 """Å; what is beyond comes from programs that write 72 dpi into everything."""
-
-OME_UNITS = ("m", "mm", "µm", "nm", "pm", "Å")
 
 
 def _require(package: str, path: str, kind: str) -> Any:
@@ -147,8 +145,8 @@ def _tiff_unit(tiff: Any, page: Any) -> float | None:
     """Return the Å of the unit that resolutions are given in."""
     unit = (tiff.imagej_metadata or {}).get("unit")
     if unit:
-        known = {"micron", "um", "\\u00B5m", "µm", "nm", "mm", "A", "Å", "angstrom", "pm"}
-        return angstrom_per("um" if unit == "\\u00B5m" else unit) if unit in known else None
+        unit = "um" if unit == "\\u00B5m" else unit  # so ImageJ spells it
+        return angstrom_per(unit) if is_length(unit) else None
     tag = page.tags.get("ResolutionUnit")
     return {2: 2.54e8, 3: 1e8}.get(0 if tag is None else int(tag.value))
 
@@ -173,7 +171,7 @@ def _ome_pixels(xml: str) -> list[float]:
         unit = facts.get(f"PhysicalSize{axis}Unit", "µm")
         value = facts.get(f"PhysicalSize{axis}", "0")
         try:
-            size = float(value) * angstrom_per(unit) if unit in OME_UNITS else 0.0
+            size = float(value) * angstrom_per(unit) if is_length(unit) else 0.0
         except ValueError:
             size = 0.0
         sizes.append(size if 0 < size < LARGEST_TIFF_PIXEL else 0.0)

@@ -11,12 +11,11 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
+from ..filenames import MRC_SUFFIXES
 from ..header import VOLUME
 from ..stack import Stack
 
 __all__ = ["MRCBackend"]
-
-SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".mrcz")
 
 
 class _Frames(BackendArray):  # type: ignore[misc]
@@ -48,7 +47,7 @@ class MRCBackend(BackendEntrypoint):  # type: ignore[misc]
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Return whether a file's name is that of an MRC file."""
         return isinstance(filename_or_obj, (str, os.PathLike)) and (
-            os.path.splitext(filename_or_obj)[1].lower() in SUFFIXES)
+            os.path.splitext(filename_or_obj)[1].lower() in MRC_SUFFIXES)
 
     def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None

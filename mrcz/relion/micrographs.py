@@ -100,21 +100,24 @@ def _zorro_row(name: str, physical_pixel: float, amplitude_contrast: float) -> d
         defocus = {column: float(ctf[column])
                    for column in ("DefocusU", "DefocusV", "DefocusAngle")}
         micrograph = files.get("filt") or files.get("sum") or name.removesuffix(".log")
+        contrast = ctf.get("AmplitudeContrast")
+        contrast = amplitude_contrast if contrast is None else float(contrast)
+        merit, resolution = (_number(ctf.get(column))
+                             for column in ("CtfFigureOfMerit", "FinalResolution"))
     except (configparser.Error, KeyError, TypeError, ValueError, AttributeError) as error:
         raise MRCFormatError("not a zorro log with calibration and CTF", path=name,
                              found=repr(error)) from error
-    contrast = ctf.get("AmplitudeContrast")
     return {
         "MicrographName": str(micrograph),
         "CtfImage": str(files.get("ctf") or micrograph),
         **defocus,
         "Voltage": voltage,
         "SphericalAberration": c3,
-        "AmplitudeContrast": amplitude_contrast if contrast is None else float(contrast),
+        "AmplitudeContrast": contrast,
         "Magnification": 1e4 * physical_pixel / angstrom,
         "DetectorPixelSize": float(physical_pixel),
-        "CtfFigureOfMerit": _number(ctf.get("CtfFigureOfMerit")),
-        "FinalResolution": _number(ctf.get("FinalResolution")),
+        "CtfFigureOfMerit": merit,
+        "FinalResolution": resolution,
     }
 
 

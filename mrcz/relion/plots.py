@@ -54,7 +54,7 @@ def _fsc_curves(star: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarr
             raise MissingColumnError(f"block 'data_fsc' has none of {', '.join(_FSC_CURVES)}; "
                                      f"it has {', '.join(block)}")
         return curves
-    curves = {f"{_title(name)}": (_frequency(block, name),
+    curves = {_title(name): (_frequency(block, name),
                                   np.asarray(block["GoldStandardFsc"], float))
               for name, block in _classes(star) if "GoldStandardFsc" in block}
     if not curves:

@@ -298,8 +298,9 @@ def test_ctf_star_from_zorro_logs(put, tmp_path):
     np.testing.assert_allclose(pixel, 1.326)
     with pytest.raises(FileNotFoundError):
         ReliablePy().saveCtfImagesStar(tmp_path / "ctf.star", str(tmp_path / "*.none"))
-    with pytest.raises(MRCFormatError, match="not a zorro log"):
-        ReliablePy().saveCtfImagesStar(tmp_path / "ctf.star", [put("c.log", "[ctf]\n")])
+    for bad in ("[ctf]\n", ZORRO % '"much"'):
+        with pytest.raises(MRCFormatError, match="not a zorro log"):
+            ReliablePy().saveCtfImagesStar(tmp_path / "ctf.star", [put("c.log", bad)])
 
 
 # -- masks ------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ from .codec import (
     parse_options,
     read_chunk_header,
 )
-from .encoding import FrameFormat
 from .parallel import blosc_settings
-from .pixels import Pixels, cast_into, pack_nibbles
+from .pixels import Pixels
+from .storing import FrameFormat
 
 __all__ = ["choose", "with_typesize"]
 
@@ -185,14 +185,8 @@ def _sample(
         frame = frames[int(place * len(frames))]
         # Another part of each frame, so that a bright beam or a dark edge is not all.
         first = int(place * (frame_format.ny - rows))
-        yield _stored(frame[first : first + rows], frame_format)
-
-
-def _stored(rows: Pixels, frame_format: FrameFormat) -> Pixels:
-    values = np.empty(rows.shape, frame_format.dtype)
-    packed = frame_format.mode.packed
-    cast_into(rows, values, largest=15 if packed else None, what="a frame")
-    return pack_nibbles(values) if packed else values
+        part = frame[first : first + rows]
+        yield frame_format.store(part, np.empty(part.shape, frame_format.dtype), what="a frame")
 
 
 def _try(options: CodecOptions, windows: Sequence[Pixels], typesize: int) -> _Trial:

@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
-from .buffers import PIECE_BYTES, address_of, borrowed
+from .buffers import PIECE_BYTES, address_of
 from .codec import (
     MAX_CHUNK_BYTES,
     MAX_OVERHEAD,
@@ -20,56 +20,17 @@ from .codec import (
     compress,
     read_chunk_header,
 )
-from .modes import Mode
 from .parallel import blosc_settings, run_ordered
-from .pixels import Pixels, cast_into, pack_nibbles
+from .pixels import Pixels
 from .placing import ChunkPlacer
 from .progress import Advance
 from .sinks import FileObjectSink, Sink
 from .statistics import Statistics, measure
+from .storing import FrameFormat, Stored, StoredFrames
 
-__all__ = ["EncodedFrames", "FrameEncoder", "FrameFormat", "encode_frames"]
-
+__all__ = ["EncodedFrames", "FrameEncoder", "encode_frames"]
 
 _PIECES_A_WRITE = 2
-
-
-@dataclass(frozen=True)
-class FrameFormat:
-    """How frames are stored.
-
-    Attributes
-    ----------
-    mode : Mode
-        Pixel type.
-    ny, nx : int
-        Rows, columns.
-    byteorder : str
-        ``'<'`` or ``'>'``.
-    options : CodecOptions or None
-        None: uncompressed.
-    """
-
-    mode: Mode
-    ny: int
-    nx: int
-    byteorder: str = "<"
-    options: CodecOptions | None = None
-
-    @cached_property
-    def dtype(self) -> np.dtype[np.generic]:
-        """Dtype of a stored pixel."""
-        return np.dtype(self.byteorder + self.mode.disk)
-
-    @cached_property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
-        return self.mode.row_bytes(self.nx)
-
-    @cached_property
-    def frame_bytes(self) -> int:
-        """Bytes of a frame, uncompressed."""
-        return self.row_bytes * self.ny
 
 
 class _Span(NamedTuple):
@@ -145,9 +106,8 @@ class FrameEncoder(ChunkPlacer):
         self._advance = advance
         self._measured_apart = False
         self._writing = threading.Lock()  # a file's own lock spins while it waits
-        self._frames: Sequence[Pixels] = ()
         self._first = number
-        self._number = number  # of frames[0] in the file
+        self._stored = StoredFrames((), frame_format)  # what is written now
 
     def write(self, frames: Sequence[Pixels]) -> None:
         """Append frames.
@@ -164,7 +124,7 @@ class FrameEncoder(ChunkPlacer):
         OSError
             If the file can't be written.
         """
-        self._frames, self._number = frames, self._first + len(self.lengths)
+        self._stored = StoredFrames(frames, self._format, self._first + len(self.lengths))
         before = (self.end, self.statistics, self._measured_apart)
         count = len(self.lengths)
         try:
@@ -176,10 +136,10 @@ class FrameEncoder(ChunkPlacer):
             del self.lengths[count:], self.checksums[count:]
             raise
         finally:
-            self._frames = ()
+            self._stored = StoredFrames((), self._format)
 
     def _write_all(self) -> None:
-        pieces = len(self._frames) * self._format.frame_bytes / PIECE_BYTES
+        pieces = len(self._stored) * self._format.frame_bytes / PIECE_BYTES
         threads = max(1, min(self._threads, round(pieces)))
         with ExitStack() as stack:
             options = self._format.options
@@ -192,7 +152,7 @@ class FrameEncoder(ChunkPlacer):
                 run_ordered(self._spans(step), self._compress, self._append, threads=threads)
 
     def _spans(self, step: int) -> Iterator[_Span]:
-        nbytes, count = self._format.frame_bytes, len(self._frames)
+        nbytes, count = self._format.frame_bytes, len(self._stored)
         cuts = self._format.options is None or self._format.options.backend == "blosc1"
         if nbytes < 2 * step or not cuts:
             frames = max(1, step // nbytes)
@@ -210,17 +170,17 @@ class FrameEncoder(ChunkPlacer):
         Where nothing has to be converted, the others have nothing to do but to measure the
         first frame, if that is all that is measured.
         """
-        whole = _Span(0, len(self._frames), 0, self._format.frame_bytes)
-        if self._block(whole) is None:
+        if not self._stored.is_plain:
             yield from (partial(self._store, span) for span in self._spans(PIECE_BYTES))
             return
-        if self._exact or (self._number == 0 and len(self._frames) == 1):
+        is_first, count = self._stored.number == 0, len(self._stored)
+        if self._exact or (is_first and count == 1):
             yield from (partial(self._store, span) for span in self._plain_spans())
             return
-        if self._number == 0:
+        if is_first:
             self._measured_apart = True
             yield self._measure_first
-        yield partial(self._store_in_steps, whole)
+        yield partial(self._store_in_steps, _Span(0, count, 0, self._format.frame_bytes))
 
     def _plain_spans(self) -> Iterator[_Span]:
         return self._spans(_PIECES_A_WRITE * PIECE_BYTES)
@@ -228,7 +188,7 @@ class FrameEncoder(ChunkPlacer):
     # Work, in any thread.
 
     def _measure_first(self) -> _Piece:
-        return _Piece(_Span(0, 0, 0, 0), [], measure(self._frames[0], with_rms=False))
+        return _Piece(_Span(0, 0, 0, 0), [], measure(self._stored.frames[0], with_rms=False))
 
     def _store_in_steps(self, whole: _Span) -> _Piece:
         """Write all frames in one thread: taking turns costs more than it gains."""
@@ -239,51 +199,44 @@ class FrameEncoder(ChunkPlacer):
 
     def _store(self, span: _Span) -> _Piece:
         nbytes, statistics = self._format.frame_bytes, self._nothing
-        block = self._block(span)
-        if block is not None:
-            statistics += self._measured(span.first, block)
-            with self._writing:
-                self._sink.write_at(self.end + span.first * nbytes,
-                                    block.reshape(-1).view(np.uint8))
-            return _Piece(span, [], statistics)
+        with ExitStack() as stack:
+            if (block := self._block(stack, span)) is not None:
+                statistics += self._measured(span.first, block.values)
+                self._write_plain(span.first * nbytes, block.data)
+                return _Piece(span, [], statistics)
         for frame in range(span.first, span.last):
             with ExitStack() as stack:
-                data, values = self._stored(stack, frame, span)
+                data, values = self._stored.part(stack, frame, span.start, span.stop)
                 statistics += self._measured(frame, values)
-                with self._writing:
-                    self._sink.write_at(self.end + frame * nbytes + span.start, data)
+                self._write_plain(frame * nbytes + span.start, data)
         return _Piece(span, [], statistics)
+
+    def _write_plain(self, offset: int, data: Pixels) -> None:
+        with self._writing:
+            self._sink.write_at(self.end + offset, data.reshape(-1).view(np.uint8))
 
     def _compress(self, span: _Span) -> _Piece:
         options = self._format.options
         assert options is not None
         typesize, nbytes = self._format.dtype.itemsize, self._format.frame_bytes
-        block = self._block(span)
-        if block is not None:
-            start = address_of(block)
-            chunks = [compress(start + number * nbytes, nbytes, typesize, options)
-                      for number in range(len(block))]
-            return _Piece(span, chunks, self._measured(span.first, block))
+        with ExitStack() as stack:
+            if (block := self._block(stack, span)) is not None:
+                start = address_of(block.data)
+                chunks = [compress(start + number * nbytes, nbytes, typesize, options)
+                          for number in range(span.last - span.first)]
+                return _Piece(span, chunks, self._measured(span.first, block.values))
         chunks, statistics = [], self._nothing
         for frame in range(span.first, span.last):
             with ExitStack() as stack:
-                data, values = self._stored(stack, frame, span)
+                data, values = self._stored.part(stack, frame, span.start, span.stop)
                 statistics += self._measured(frame, values)
                 chunks.append(compress(address_of(data), data.nbytes, typesize, options))
         return _Piece(span, chunks, statistics)
 
-    def _block(self, span: _Span) -> Pixels | None:
-        """Return whole frames that lie in memory as they will in the file; else None."""
-        frames = self._frames
-        if (
-            not isinstance(frames, np.ndarray)
-            or frames.dtype != self._format.dtype
-            or self._format.mode.packed
-            or span.stop - span.start != self._format.frame_bytes
-        ):
+    def _block(self, stack: ExitStack, span: _Span) -> Stored | None:
+        if span.stop - span.start != self._format.frame_bytes:
             return None
-        block: Pixels = frames[span.first : span.last]
-        return block if block.flags.c_contiguous else None
+        return self._stored.block(stack, span.first, span.last)
 
     @property
     def _nothing(self) -> Statistics:
@@ -293,33 +246,9 @@ class FrameEncoder(ChunkPlacer):
         """Return what counts of the statistics of a frame, of part of it, or of several."""
         if self._exact:
             return measure(values, with_rms=True)
-        if self._number + frame == 0 and not self._measured_apart:
+        if self._stored.number + frame == 0 and not self._measured_apart:
             return measure(values[0] if values.ndim == 3 else values, with_rms=False)
         return self._nothing
-
-    def _stored(self, stack: ExitStack, frame: int, span: _Span) -> tuple[Pixels, Pixels]:
-        """Return bytes ``[start, stop)`` of a frame, and the values of rows that start there.
-
-        Straight from the caller's array if that is how it is stored.
-        """
-        rows, row_bytes = self._frames[frame], self._format.row_bytes
-        first, last = span.start // row_bytes, -(-span.stop // row_bytes)
-        skipped = -(-span.start // row_bytes) - first
-        if rows.dtype == self._format.dtype and rows.flags.c_contiguous and not (
-            self._format.mode.packed
-        ):
-            data = rows.reshape(-1).view(np.uint8)[span.start : span.stop]
-            return data, rows[first + skipped : last]
-        rows = rows[first:last]
-        shape = rows.shape
-        buffer = stack.enter_context(borrowed(rows.size * self._format.dtype.itemsize))
-        values = buffer.view(self._format.dtype).reshape(shape)
-        largest = 15 if self._format.mode.packed else None
-        cast_into(rows, values, largest=largest, what=f"frame {self._number + frame}")
-        packed = pack_nibbles(values) if self._format.mode.packed else values
-        data = packed.reshape(-1).view(np.uint8)
-        begin = span.start - first * row_bytes
-        return data[begin : begin + span.stop - span.start], values[skipped:]
 
     # Consumption, in the order of the file.
 
@@ -334,8 +263,8 @@ class FrameEncoder(ChunkPlacer):
         if piece.span.stop == self._format.frame_bytes:
             count = piece.span.last - piece.span.first
             self.lengths += [self._format.frame_bytes] * count
-            if piece.span.last == len(self._frames):
-                self.end += self._format.frame_bytes * len(self._frames)
+            if piece.span.last == len(self._stored):
+                self.end += self._format.frame_bytes * len(self._stored)
 
     def _append(self, piece: _Piece) -> None:
         self.statistics += piece.statistics

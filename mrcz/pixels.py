@@ -49,7 +49,7 @@ def pack_nibbles(pixels: Pixels) -> Pixels:
 
     Parameters
     ----------
-    pixels : (rows, nx) array of uint8
+    pixels : (..., nx) array of uint8
         A row of odd length is padded with a zero.
 
     Examples
@@ -57,8 +57,8 @@ def pack_nibbles(pixels: Pixels) -> Pixels:
     >>> pack_nibbles(np.array([[1, 2, 3]], np.uint8))
     array([[33,  3]], dtype=uint8)
     """
-    packed: Pixels = pixels[:, 0::2].copy()
-    packed[:, : pixels.shape[1] // 2] |= pixels[:, 1::2] << 4
+    packed: Pixels = pixels[..., 0::2].copy()
+    packed[..., : pixels.shape[-1] // 2] |= pixels[..., 1::2] << 4
     return packed
 
 

@@ -21,7 +21,7 @@ from .checksums import checksum_of
 from .codec import CodecOptions, parse_options
 from .containers import Container
 from .disk import AtomicFile, InPlaceFile, held_for_change
-from .encoding import FrameEncoder, FrameFormat
+from .encoding import FrameEncoder
 from .errors import FrameIndexError, MRCError
 from .header import HEADER_BYTES, VOLUME, Record, amend
 from .headerindex import make_index
@@ -31,6 +31,7 @@ from .pixels import writable_mode
 from .reader import MRCReader
 from .sources import FileSource, Source, is_url
 from .statistics import Statistics
+from .storing import FrameFormat
 from .trailer import Trailer, make_trailer, trailer_bytes
 from .writer import StackWriter, write_slabs
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 from .arguments import integer
 from .codec import CodecOptions
 from .containers import SLAB_BYTES, Container, contain
-from .encoding import EncodedFrames, FrameEncoder, FrameFormat
+from .encoding import EncodedFrames, FrameEncoder
 from .header import HEADER_BYTES, LARGEST_SIZE, VOLUME
 from .headerdict import tell_of_keys
 from .headerfields import HeaderFields
@@ -22,6 +22,7 @@ from .parallel import run_behind
 from .pixels import Pixels, writable_mode
 from .progress import Advance
 from .sinks import Sink
+from .storing import FrameFormat
 from .targets import open_sink
 from .trailer import make_trailer
 

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import blosc
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import blocks, buffers, codec, decoding, disk, encoding, parallel, placing
+from mrcz import blocks, buffers, codec, decoding, descriptors, disk, encoding, parallel, placing
 from mrcz.reader import MRCReader
 
 
@@ -239,7 +240,7 @@ def test_fork_in_the_midst_of_work(tmp_path: Path) -> None:
 
 def test_without_positional_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, which has no affinity of processes either."""
-    monkeypatch.setattr(disk, "_HAS_PWRITE", False)
+    monkeypatch.setattr(descriptors, "_HAS_PWRITE", False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(parallel, "_default_threads", None)
     stack = np.random.default_rng(0).poisson(2, (9, 900, 900)).astype("int16")
@@ -411,3 +412,52 @@ def test_helpers_that_wait_end_with_an_error(monkeypatch: pytest.MonkeyPatch) ->
         for other in others:
             parallel._workers.end(other)
     assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]
+
+
+@pytest.mark.parametrize("dtype", ["f8", ">f4", "i2", "uint4"])
+@pytest.mark.parametrize("as_list", [True, False])
+@pytest.mark.parametrize("options", [{}, {"compressor": "lz4"}], ids=["raw", "lz4"])
+def test_small_frames_are_stored_many_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, as_list: bool,
+    options: dict[str, Any],
+) -> None:
+    """Also where they are cast, packed or gathered: 500 of them never take 500 writes."""
+    writes: list[int] = []
+    real = disk.AtomicFile.write_at
+
+    def noting(self: Any, offset: int, data: Any) -> None:
+        writes.append(offset)
+        real(self, offset, data)
+
+    monkeypatch.setattr(disk.AtomicFile, "write_at", noting)
+    path = tmp_path / "a.mrcz"
+    pixels = np.random.default_rng(3).integers(0, 16, (500, 31, 33))
+    given = pixels.astype("u1" if dtype == "uint4" else dtype)
+    kwargs = {**options, "dtype": "uint4"} if dtype == "uint4" else options
+    mrcz.writeMRC(list(given) if as_list else given, path, **kwargs)
+    assert len(writes) < (600 if as_list and dtype == "uint4" and not options else 20)
+    image, header = mrcz.readMRC(path)
+    np.testing.assert_array_equal(np.stack(image) if as_list else image, pixels)
+    assert (header["minImage"], header["maxImage"]) == (given[0].min(), given[0].max())
+    assert header["meanImage"] == np.float32(given[0].mean(dtype="f8"))
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_which_of_many_small_frames_can_not_be_stored(tmp_path: Path, as_list: bool) -> None:
+    pixels = np.zeros((500, 31, 33))
+    pixels[321, 3, 3] = 1e60
+    given = list(pixels) if as_list else pixels
+    for options in ({}, {"compressor": "lz4"}):
+        with pytest.raises(ValueError, match="frame 321"):
+            mrcz.writeMRC(given, tmp_path / "a.mrcz", dtype="f4", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2"])
+def test_sums_that_32_bits_can_not_hold(tmp_path: Path, dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    for value in (limits.min, limits.max):
+        image = np.full((1, 4096, 5000), value, dtype)
+        mrcz.writeMRC(image, tmp_path / "a.mrc")
+        header = mrcz.readMRCHeader(tmp_path / "a.mrc")[0]
+        assert header["meanImage"] == header["minImage"] == header["maxImage"] == value

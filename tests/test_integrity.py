@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 import mrcz
-from mrcz import decoding, disk, encoding
+from mrcz import decoding, descriptors, encoding
 from mrcz.checksums import checksum_of
 from mrcz.reader import MRCReader
 
@@ -277,7 +277,7 @@ def test_checksums_of_large_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
 ) -> None:
     if to == "no pread":
-        monkeypatch.setattr(disk, "_HAS_PWRITE", False)
+        monkeypatch.setattr(descriptors, "_HAS_PWRITE", False)
     image = np.random.default_rng(2).standard_normal((2, 2048, 2048)).astype("f4")
     path = tmp_path / "a.mrcz"
     whole = io.BytesIO()

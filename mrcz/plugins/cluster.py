@@ -11,7 +11,8 @@ import numpy as np
 
 from ..codec import CodecOptions
 from ..containers import SLAB_BYTES, Container, slab_edges
-from ..encoding import EncodedFrames, FrameFormat, encode_frames
+from ..encoding import EncodedFrames, encode_frames
+from ..storing import FrameFormat
 
 __all__ = ["append_from_cluster", "client_in_use"]
 

@@ -24,15 +24,31 @@ except ImportError:
     blosc_extension = None
 
 __all__ = [
+    "BLOSC2_OVERHEAD",
     "BLOSC2_PRESENT",
     "BLOSC_PRESENT",
     "CHUNK_HEADER_BYTES",
+    "FLAG_BITSHUFFLE",
+    "FLAG_MEMCPY",
+    "FLAG_NO_SPLIT",
+    "FLAG_SHUFFLE",
     "MAX_CHUNK_BYTES",
+    "MAX_OVERHEAD",
+    "SHUFFLES",
+    "VERSION_BLOSC1",
+    "WIDE_TYPESIZE",
     "ChunkHeader",
     "CodecOptions",
+    "available_compressors",
     "blosc_extension",
+    "chunk_compressor",
+    "compress",
+    "decompress",
     "is_installed",
+    "join_headers",
     "parse_chunk_header",
+    "parse_options",
+    "read_chunk_header",
 ]
 
 

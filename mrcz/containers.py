@@ -15,7 +15,13 @@ from .header import IMAGE_STACK, LARGEST_SIZE, VOLUME, VOLUME_STACK
 from .pixels import Pixels
 from .spooling import spooled
 
-__all__ = ["Container", "contain", "is_dask", "slab_edges"]
+__all__ = [
+    "SLAB_BYTES",
+    "Container",
+    "contain",
+    "is_dask",
+    "slab_edges",
+]
 
 SLAB_BYTES = 64 << 20
 """Bytes of a lazy array that are held at a time."""

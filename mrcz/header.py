@@ -26,8 +26,20 @@ from .modes import (
     modes_of,
 )
 
-__all__ = ["HEADER_BYTES", "HEADER_DTYPE", "LARGEST_SIZE", "Record", "amend",
-           "byteorder_of", "parse"]  # fmt: skip
+__all__ = [
+    "DTYPES",
+    "HEADER_BYTES",
+    "HEADER_DTYPE",
+    "IMAGE_STACK",
+    "LARGEST_SIZE",
+    "LIST_LABEL",
+    "VOLUME",
+    "VOLUME_STACK",
+    "Record",
+    "amend",
+    "byteorder_of",
+    "parse",
+]
 
 HEADER_BYTES = 1024
 

@@ -14,8 +14,17 @@ import numpy as np
 from .errors import MissingCodecError
 from .pixels import Pixels
 
-__all__ = ["Drawing", "bin_to_fit", "contrast_limits", "nice_length", "power_spectrum",
-           "resolution_rings", "tile"]  # fmt: skip
+__all__ = [
+    "TILE",
+    "Drawing",
+    "bin_to_fit",
+    "contrast_limits",
+    "length_text",
+    "nice_length",
+    "power_spectrum",
+    "resolution_rings",
+    "tile",
+]
 
 PERCENTILES = (0.3, 99.7)
 """Of the pixels; what lies beyond is shown black and white."""

@@ -8,7 +8,14 @@ import numpy as np
 
 from .modes import WRITABLE, WRITTEN_AS, Mode
 
-__all__ = ["cast_into", "disk_to_memory", "memory_dtype", "pack_nibbles", "writable_mode"]
+__all__ = [
+    "Pixels",
+    "cast_into",
+    "disk_to_memory",
+    "memory_dtype",
+    "pack_nibbles",
+    "writable_mode",
+]
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 

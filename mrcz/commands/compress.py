@@ -35,7 +35,12 @@ from .files import (
     size_of,
 )
 
-__all__ = ["add_parser", "run"]
+__all__ = [
+    "add_copy_arguments",
+    "add_parser",
+    "run",
+    "run_copies",
+]
 
 SECONDS_TO_CONNECT = 20
 

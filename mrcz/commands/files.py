@@ -18,9 +18,20 @@ from ..parallel import threads_of
 from ..sources import is_url
 from .console import UsageError, complain, describe, progress_bar
 
-__all__ = ["InputFile", "Job", "add_file_arguments", "add_job_arguments", "find_files",
-           "for_each_file", "is_same_file", "output_paths", "positive_int", "require_file",
-           "size_of"]  # fmt: skip
+__all__ = [
+    "FILE_ERRORS",
+    "InputFile",
+    "Job",
+    "add_file_arguments",
+    "add_job_arguments",
+    "find_files",
+    "for_each_file",
+    "is_same_file",
+    "output_paths",
+    "positive_int",
+    "require_file",
+    "size_of",
+]
 
 FILE_ERRORS = (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError)
 """What makes a file fail, and lets the others go on."""

@@ -29,7 +29,11 @@ from ..pixels import Pixels
 from .console import UsageError, progress_bar, say
 from .files import positive_int, require_file
 
-__all__ = ["add_parser", "run"]
+__all__ = [
+    "FORMATS",
+    "add_parser",
+    "run",
+]
 
 FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 MOST_THUMBNAILS = 25

@@ -70,3 +70,24 @@ def test_modules_know_those_below_and_bridges_when_asked_for() -> None:
         and (at_once or room not in BRIDGES)
     ]  # fmt: skip
     assert not upwards
+
+
+def test_modules_say_which_of_their_names_others_use() -> None:
+    names = {}
+    for path in PACKAGE.rglob("*.py"):
+        module = path.with_suffix("").relative_to(PACKAGE).parts
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+                names[module] = ast.literal_eval(node.value)
+    untold = set()
+    for path in PACKAGE.rglob("*.py"):
+        package = path.relative_to(PACKAGE).parts[:-1]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            module = (*package[: len(package) - node.level + 1], *(node.module or "").split("."))
+            untold |= {(module, alias.name) for alias in node.names
+                       if alias.name not in names.get(module, [alias.name])
+                       and not alias.name.startswith("_")}
+    assert len(names) > 100
+    assert not untold

@@ -5,6 +5,7 @@ All become one sequence of 2-D frames, in slabs that fit in memory.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ __all__ = [
     "is_dask",
     "slab_edges",
 ]
+
+logger = logging.getLogger("mrcz")
 
 SLAB_BYTES = 64 << 20
 """Bytes of a lazy array that are held at a time."""
@@ -216,6 +219,9 @@ def _as_array(image: Any) -> Any:
     if type(image) is np.ndarray:
         return image
     if isinstance(image, (np.ndarray, np.generic, memoryview)):
+        if isinstance(image, np.ma.MaskedArray) and np.ma.is_masked(image):
+            logger.warning("the mask of an array is not stored: masked pixels are written as "
+                           "they are; fill them, or store the mask beside")
         return np.asarray(image)
     if (
         isinstance(getattr(image, "dtype", None), np.dtype)

@@ -253,3 +253,13 @@ def test_rows_in_two_large_blocks_are_worth_two_threads(
     with mrcz.open(path, n_threads=2) as stack:
         assert np.array_equal(stack[0, first : first + 64], pixels[0, first : first + 64])
     assert seen == [2 if first == 70 else 1]
+
+
+@pytest.mark.parametrize("starts", [[28, 28, 100], [28, 60, 200], [28, 60, 300], [-1, 60, 100],
+                                    [27, 60, 100], [28, -2**31, 100], [2**31 - 1] * 3])
+def test_tables_of_blocks_that_lie(starts: list[int]) -> None:
+    """Blosc reads wherever a table points, so that no cut of such a chunk may reach it."""
+    header = codec.ChunkHeader(2, 1, 0x11, 2, nbytes=300, blocksize=128, cbytes=200)
+    prefix = header.pack() + struct.pack("<3i", *starts)
+    with pytest.raises(mrcz.MRCFormatError, match=r"a\.mrcz: frame 7 has a bad table"):
+        blocks.parse_block_table(header, prefix, path="a.mrcz", offset=1024, frame=7)

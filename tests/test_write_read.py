@@ -185,6 +185,16 @@ def test_memoryviews_are_arrays():
     assert_identical(round_trip([memoryview(frame) for frame in image])[0][2], image[2])
 
 
+def test_a_mask_that_is_lost_is_told(notices):
+    image = np.ma.masked_greater(ramp((2, 3, 4), "i2"), 5)
+    with notices() as said:
+        assert_identical(round_trip(image)[0], image.data)
+    assert any("mask" in text for text in said)
+    with notices() as said:
+        round_trip(np.ma.masked_array(image.data))
+    assert not said
+
+
 class OnDisk:
     """What h5py's datasets are: arrays that know no ``None``, and tell what is read of them."""
 

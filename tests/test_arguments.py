@@ -42,7 +42,7 @@ def path(request, tmp_path):
     ("idx", (None, -1)), ("endian", ()), ("fileConvention", ()), ("n_threads", (None,)),
     ("slices", (None,)), ("out", (None,)),
 ])
-def test_reading(name, fine, value, path):
+def test_readers_name_the_argument_they_refuse(name, fine, value, path):
     refuses(name, value, lambda it: mrcz.readMRC(path, **{name: it}), fine)
 
 
@@ -54,7 +54,7 @@ def test_reading(name, fine, value, path):
     ("gain", (None, True, -1, 3.7, 10**30)), ("compressor", (None,)), ("shuffle", (None,)),
     ("blocksize", (None,)), ("backend", (None,)), ("idx", (None,)), ("shape", (None,)),
 ])
-def test_writing(name, fine, value, tmp_path):
+def test_writers_name_the_argument_they_refuse(name, fine, value, tmp_path):
     if name == "pixelsize" and isinstance(value, (np.ndarray, bytes, int)):
         return  # numbers, all of them
     if name == "dtype" and isinstance(value, np.float64):
@@ -78,7 +78,7 @@ def test_pixelunits_are_nanometres_or_text(value, tmp_path, caplog, monkeypatch)
 
 
 @pytest.mark.parametrize("value", NOTHING, ids=repr)
-def test_threads_and_workers(value):
+def test_numbers_of_threads_and_workers_are_checked(value):
     refuses("n_threads", value, mrcz.setDefaultThreads, (None,))
     try:
         refuses("N_workers", value, mrcz._setAsyncWorkers, (10**30,))
@@ -95,7 +95,7 @@ def test_threads_and_workers(value):
     ("dimensions", ()), ("dtype", ()), ("compressor", (None,)), ("packedBytes", ()),
     ("voltage", (True, -1, 3.7)), ("meanImage", (True, -1, 3.7)), ("meta", (None, {})),
 ])
-def test_header_entries(name, fine, value):
+def test_entries_of_a_header_are_named(name, fine, value):
     header = ioMRC.defaultHeader() | {"dimensions": (2, 3, 4), "dtype": "f4", name: value}
     if isinstance(value, (float, np.floating, int)) and name in ("voltage", "meanImage"):
         return  # any number: a header that was read may hold it
@@ -105,7 +105,7 @@ def test_header_entries(name, fine, value):
 
 
 @pytest.mark.parametrize("missing", ["dimensions", "dtype"])
-def test_header_without(missing):
+def test_a_header_without_what_it_needs_is_refused(missing):
     header = ioMRC.defaultHeader() | {"dimensions": (2, 3, 4), "dtype": "f4"}
     del header[missing]
     with pytest.raises(ValueError, match=missing):
@@ -124,7 +124,7 @@ def test_header_functions(value):
 
 @pytest.mark.parametrize("value", NOTHING, ids=repr)
 @pytest.mark.parametrize("name", ["shape", "dtype", "clevel"])
-def test_creating(name, value, tmp_path):
+def test_create_names_the_argument_it_refuses(name, value, tmp_path):
     options = {"shape": (None, 3, 4), "dtype": "f4", "compressor": "zstd", name: value}
     if name == "dtype" and isinstance(value, np.float64):
         return
@@ -133,7 +133,7 @@ def test_creating(name, value, tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, True, -1, 3.7, [], {}, Ellipsis, 1j], ids=repr)
-def test_paths(value, tmp_path):
+def test_what_is_no_path_is_refused(value, tmp_path):
     for call in (mrcz.readMRC, mrcz.readMRCHeader, mrcz.open, mrcz.verify,
                  lambda it: mrcz.writeMRC(IMAGE, it), lambda it: mrcz.repair(it, tmp_path / "a"),
                  lambda it: mrcz.create(it, (None, 3, 4), "f4")):

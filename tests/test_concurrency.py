@@ -114,7 +114,7 @@ def read_sum(path: str) -> int:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("method", [method for method in multiprocessing.get_all_start_methods()
                                     if method != "forkserver"])
-def test_processes(tmp_path: Path, method: str) -> None:
+def test_processes_of_every_kind_read_the_file(tmp_path: Path, method: str) -> None:
     """After this process has used threads and blosc itself."""
     path = str(tmp_path / "a.mrcz")
     mrcz.writeMRC(MOVIE, path, compressor="zstd", n_threads=3)

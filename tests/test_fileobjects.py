@@ -26,7 +26,7 @@ IMAGE = ramp((3, 5, 7), "f4")
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 @pytest.mark.parametrize("make", [str, os.fsencode, lambda path: path])
-def test_names(make, compressor, tmp_path):
+def test_paths_of_every_kind_and_name(make, compressor, tmp_path):
     name = make(tmp_path / "ångström 電子.mrc")
     mrcz.writeMRC(IMAGE, name, compressor=compressor)
     assert_identical(mrcz.readMRC(name)[0], IMAGE)
@@ -83,7 +83,7 @@ def members(archive):
             mrcz.writeMRC(IMAGE, file, compressor=compressor, meta={"a": 1})
 
 
-def test_members_of_an_archive():
+def test_members_of_an_archive_are_read():
     """Written without seeking, read without a file descriptor."""
     store = io.BytesIO()
     with zipfile.ZipFile(store, "w") as archive:
@@ -95,7 +95,7 @@ def test_members_of_an_archive():
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
-def test_a_pipe(compressor, tmp_path):
+def test_a_pipe_is_read_and_written(compressor, tmp_path):
     """What can't seek at all is read to its end."""
     mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", compressor=compressor)
     read_end, write_end = os.pipe()
@@ -107,7 +107,7 @@ def test_a_pipe(compressor, tmp_path):
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 @pytest.mark.parametrize("make", [tempfile.TemporaryFile, tempfile.SpooledTemporaryFile])
-def test_temporary_files(make, compressor):
+def test_temporary_files_are_read_and_written(make, compressor):
     with make() as file:
         mrcz.writeMRC(IMAGE, file, compressor=compressor)
         file.seek(0)
@@ -209,7 +209,7 @@ def test_packed_files_by_content(name, compressor, pack, tmp_path):
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
-def test_packed_in_memory(pack):
+def test_packed_files_in_memory_are_read(pack):
     file = io.BytesIO()
     mrcz.writeMRC(IMAGE, file)
     assert_identical(mrcz.readMRC(io.BytesIO(pack(file.getvalue())))[0], IMAGE)
@@ -221,12 +221,12 @@ def test_idx_of_a_packed_file():
 
 
 @pytest.mark.parametrize("read", [mrcz.readMRC, mrcz.readMRCHeader])
-def test_missing_file(read, tmp_path):
+def test_a_missing_file_is_named(read, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.mrc"):
         read(tmp_path / "missing.mrc")
 
 
-def test_directories(tmp_path):
+def test_directories_are_refused(tmp_path):
     with pytest.raises(OSError, match=tmp_path.name):
         mrcz.readMRC(tmp_path)
     with pytest.raises(OSError, match=tmp_path.name):
@@ -235,7 +235,7 @@ def test_directories(tmp_path):
         mrcz.writeMRC(IMAGE, tmp_path / "nowhere" / "a.mrc")
 
 
-def test_overwriting(tmp_path):
+def test_a_file_is_replaced(tmp_path):
     mrcz.writeMRC(ramp((9, 50, 70), "f4"), tmp_path / "a.mrc", meta={"a": 1})
     mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
     assert (tmp_path / "a.mrc").stat().st_size == 1024 + IMAGE.nbytes

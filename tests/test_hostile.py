@@ -50,7 +50,7 @@ def refused(data: bytes, **options) -> BaseException:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_cut_anywhere(name, tmp_path):
+def test_a_file_cut_anywhere_is_refused(name, tmp_path):
     data = GOLDEN[name]
     steps = {0, 1, 3, 4, 100, 1023, 1024, 1025, 1039, 1040, len(data) - 1, len(data) // 2}
     for length in sorted(steps | set(range(1024, len(data), 1 + len(data) // 60))):
@@ -61,7 +61,7 @@ def test_cut_anywhere(name, tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 5, 20, 500, -1, -9])
-def test_cut_gzip(length):
+def test_a_cut_gzip_is_refused(length):
     data = gzip.compress(GOLDEN["0.6.0_f4_raw.mrc"])
     refused(data[:length])
 
@@ -82,13 +82,13 @@ def test_errors_say_where(tmp_path):
 @pytest.mark.parametrize("dims", [(10_000, 10_000, 10_000), (2**31 - 1,) * 3, (1, 1, 2**31 - 1),
                                   (2**31 - 1, 1, 1), (2**31 - 1, 2**31 - 1, 1),
                                   (65536, 65536, 65536)])
-def test_a_terabyte_in_a_kilobyte(dims, mode):
+def test_a_terabyte_in_a_kilobyte_is_refused(dims, mode):
     refused(bytes(header(dims, mode)) + bytes(100))
 
 
 @pytest.mark.parametrize("dims", [(-1, 5, 7), (5, -5, 7), (5, 5, -7), (-1, -1, -1),
                                   (-2**31, -2**31, -2**31)])
-def test_negative_dimensions(dims):
+def test_negative_dimensions_are_refused(dims):
     refused(bytes(header(dims, 2)) + bytes(4096))
 
 
@@ -100,7 +100,7 @@ def test_columns_of_packed_bytes_beyond_32_bits(call):
 
 
 @pytest.mark.parametrize("nsymbt", [-1, -1024, 1 << 30, 2**31 - 1, 300_000])
-def test_extended_header_of_impossible_length(nsymbt):
+def test_an_extended_header_of_impossible_length_is_refused(nsymbt):
     refused(with_field(mrc(IMAGE), "nsymbt", nsymbt))
 
 
@@ -108,7 +108,7 @@ def test_extended_header_of_impossible_length(nsymbt):
                                   b"MRCZ" * 600, b" " * 1024, b"text\n" * 1000,
                                   b"\x1f\x8b" + b"\0" * 2000, b"BZh9" + b"\0" * 2000,
                                   b"\xfd7zXZ\0" + b"\0" * 2000])
-def test_not_an_mrc_file(data):
+def test_what_is_no_mrc_file_is_refused(data):
     refused(data)
 
 
@@ -116,7 +116,7 @@ def test_not_an_mrc_file(data):
                                                ("cbytes", 12, "i")])
 @pytest.mark.parametrize("value", [0, 1, 15, -1, -2**31, 2**31 - 1, 1 << 20, 2639, 2641])
 @pytest.mark.parametrize("chunk", [0, 3])
-def test_chunks_that_lie(field, offset, form, value, chunk):
+def test_chunks_that_lie_are_refused(field, offset, form, value, chunk):
     data = packed()
     start = 1024
     for _ in range(chunk):
@@ -133,23 +133,23 @@ def test_chunks_that_lie(field, offset, form, value, chunk):
 
 
 @pytest.mark.parametrize("version", [0, 77, 255])
-def test_chunks_of_unknown_version(version):
+def test_chunks_of_unknown_version_are_refused(version):
     data = packed()
     data[1024] = version
     refused(bytes(data))
 
 
-def test_fewer_chunks_than_frames():
+def test_fewer_chunks_than_frames_are_refused():
     refused(with_field(bytes(packed()), "dims", (40, 33, 5)))
     refused(with_field(bytes(packed()), "dims", (40, 33, 2**31 - 1)))
 
 
-def test_frames_of_another_size_than_the_chunks():
+def test_frames_of_another_size_than_the_chunks_are_refused():
     for dims in ((40, 34, 4), (41, 33, 4), (20, 33, 4), (1, 1, 4)):
         refused(with_field(bytes(packed()), "dims", dims))
 
 
-def test_decompression_bomb():
+def test_a_decompression_bomb_takes_no_memory():
     """A chunk of 100 MB of zeros where a frame of 2640 bytes should be."""
     import blosc
     bomb = blosc.compress(bytes(100_000_000), 1)
@@ -157,7 +157,7 @@ def test_decompression_bomb():
     refused(bytes(header((1, 33, 40), 6001)) + bomb)
 
 
-def test_gzip_bomb():
+def test_a_gzip_bomb_takes_no_memory():
     """Packed zeros behind the pixels are not unpacked for the sake of the header."""
     data = mrc(IMAGE)
     bomb = gzip.compress(data + bytes(300_000_000), 1)
@@ -193,7 +193,7 @@ MUTATIONS = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_
 
 @pytest.mark.parametrize("name", GOLDEN)
 @given(near_header=MUTATIONS, anywhere=MUTATIONS)
-def test_random_damage(name, near_header, anywhere):
+def test_random_damage_gives_pixels_or_our_errors(name, near_header, anywhere):
     """Changed bytes give pixels or a proper error: no other exception, no crash."""
     data = bytearray(GOLDEN[name])
     for place, value in near_header:

@@ -24,7 +24,7 @@ SHAPE = (3, 5, 7)
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("mode,dtype", MODES.items())
-def test_read(mode, dtype, order):
+def test_every_mode_is_read_in_either_byte_order(mode, dtype, order):
     image = ramp(SHAPE, dtype)
     found, head = read(mrc(image, order=order, mode=mode))
     assert_identical(found, image)
@@ -35,14 +35,14 @@ def test_read(mode, dtype, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_read_complex_int16(order):
+def test_complex_int16_comes_back_as_complex64(order):
     pairs = ramp((*SHAPE, 2), "i2")
     data = bytes(header(SHAPE, 3, order=order)) + pairs.astype(order + "i2").tobytes()
     assert_identical(read(data)[0], (pairs[..., 0] + 1j * pairs[..., 1]).astype("c8"))
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_read_rgb(order):
+def test_rgb_has_a_last_axis_of_three(order):
     pixels = ramp((*SHAPE, 3), "u1")
     found, _ = read(bytes(header(SHAPE, 16, order=order)) + pixels.tobytes())
     assert_identical(found, pixels)
@@ -51,7 +51,7 @@ def test_read_rgb(order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nx", [1, 2, 7, 8])
 @pytest.mark.parametrize("nz", [1, 3])
-def test_read_uint4(nx, nz, order):
+def test_packed_pixels_are_unpacked_row_by_row(nx, nz, order):
     image = (ramp((nz, 5, nx), "u1") % 16).astype("u1")
     data = bytes(header((nz, 5, nx), 101, order=order)) + builders.pack_uint4(image)
     assert_identical(read(data)[0], image if nz > 1 else image[0])
@@ -59,13 +59,13 @@ def test_read_uint4(nx, nz, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("mode,dtype", EMAN2_MODES.items())
-def test_read_eman2(mode, dtype, order):
+def test_eman2_numbers_types_its_own_way(mode, dtype, order):
     image = ramp(SHAPE, dtype)
     found, _ = read(mrc(image, order=order, mode=mode), fileConvention="eman2")
     assert_identical(found, image)
 
 
-def test_unknown_convention():
+def test_an_unknown_convention_is_refused():
     with pytest.raises(ValueError, match="fileConvention"):
         read(mrc(ramp(SHAPE, "i2")), fileConvention="spider")
 
@@ -73,7 +73,7 @@ def test_unknown_convention():
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("flags,dtype", [(0, "u1"), (builders.IMOD_SIGNED_BYTES, "i1"),
                                          (2, "u1"), (3, "i1")])
-def test_imod_bytes(flags, dtype, order):
+def test_imods_flags_tell_whether_bytes_have_signs(flags, dtype, order):
     image = np.arange(105, dtype="u1").reshape(SHAPE) * 2
     data = mrc(image.view("i1"), order=order, imod_stamp=builders.IMOD_STAMP, imod_flags=flags)
     assert_identical(read(data)[0], image.view(dtype))
@@ -141,14 +141,14 @@ def test_bytes_behind_the_pixels_do_no_harm():
 
 
 @pytest.mark.parametrize("mode", [5, 9, 13, 77, 100, 102, -1])
-def test_unknown_mode(mode):
+def test_an_unknown_mode_is_refused(mode):
     data = bytes(header(SHAPE, mode)) + bytes(1000)
     with pytest.raises(mrcz.MRCFormatError, match=str(mode)):
         read(data)
 
 
 @pytest.mark.parametrize("compressor_id", [999, 77])
-def test_unknown_compressor_id(compressor_id):
+def test_an_unknown_compressor_id_is_refused(compressor_id):
     data = bytes(header(SHAPE, 1000 * compressor_id + 2)) + bytes(1000)
     text = f"unrecognized MRCZ compressor id = {compressor_id}"
     with pytest.raises(ValueError, match=text):
@@ -159,7 +159,7 @@ def test_unknown_compressor_id(compressor_id):
 
 @pytest.mark.parametrize("endian", ["le", "be"])
 @pytest.mark.parametrize("mode,dtype", MODES.items())
-def test_write(mode, dtype, endian):
+def test_every_type_gets_its_mode(mode, dtype, endian):
     image = ramp(SHAPE, dtype)
     data = written(image, endian=endian)
     assert data[12:16] == struct.pack("<i" if endian == "le" else ">i", mode)
@@ -171,7 +171,7 @@ CASTS = {"u1": "u2", "?": "i1", "f8": "f4", "c16": "c8"}
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 @pytest.mark.parametrize("given,stored", CASTS.items())
-def test_widened_or_narrowed(given, stored, compressor):
+def test_types_without_a_mode_are_widened_or_narrowed(given, stored, compressor):
     image = ramp(SHAPE, "i1").astype(given) if given == "?" else ramp(SHAPE, given)
     found, _ = round_trip(image, compressor=compressor)
     assert_identical(found, image.astype(stored))
@@ -209,7 +209,7 @@ def test_unsupported_dtype_lists_the_supported(given, tmp_path):
 @pytest.mark.parametrize("given,stored", [("f8", "f4"), ("i8", "i2"), ("u1", "i1"), ("f4", "f2"),
                                           ("i2", "f4"), ("f4", "i2"), ("i4", np.uint16),
                                           ("f4", np.dtype("c8")), ("i8", "int32")])
-def test_cast(given, stored, compressor):
+def test_a_cast_that_keeps_every_value(given, stored, compressor):
     image = np.arange(105).reshape(SHAPE).astype(given)
     options = {"dtype": stored, "compressor": compressor}
     assert_identical(round_trip(image, **options)[0], image.astype(stored))
@@ -224,7 +224,7 @@ def test_cast(given, stored, compressor):
     (2**32, "f4", "u4"), (np.inf, "f2", "u2"), (np.inf, "f2", "i4"), (-np.inf, "f2", "i4"),
     (2.0**31, "f8", "i4"), (2**63, "u8", "i4"), (128.0, "f2", "i1")])
 @pytest.mark.parametrize("where", [0, 2])
-def test_cast_that_would_wrap(value, given, stored, compressor, where, tmp_path):
+def test_a_cast_that_would_wrap_is_refused(value, given, stored, compressor, where, tmp_path):
     image = np.zeros(SHAPE, given)
     image[where, 2, 3] = value
     limits = "0 to 15" if stored == "uint4" else np.dtype(stored).name
@@ -245,7 +245,7 @@ def test_cast_to_the_edge_truncates_as_numpy_does(given, stored, values):
 @pytest.mark.parametrize("endian", ["le", "be"])
 @pytest.mark.parametrize("nx", [1, 2, 7, 8, 31])
 @pytest.mark.parametrize("given", ["u1", "i1", "i4", "f4"])
-def test_write_uint4(given, nx, endian):
+def test_packed_pixels_are_two_a_byte(given, nx, endian):
     image = (np.arange(3 * 5 * nx).reshape(3, 5, nx) % 16).astype(given)
     data = written(image, dtype="uint4", endian=endian)
     assert data[1024:] == builders.pack_uint4(image.astype("u1"))
@@ -255,12 +255,12 @@ def test_write_uint4(given, nx, endian):
     assert (head["minImage"], head["maxImage"]) == (image[0].min(), image[0].max())
 
 
-def test_write_uint4_lists():
+def test_packed_lists_stay_lists():
     image = (np.arange(3 * 5 * 7).reshape(3, 5, 7) % 16).astype("u1")
     assert_identical(round_trip(list(image), dtype="uint4")[0], list(image))
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (5, 8)])
-def test_uint4_compressed(shape):
+def test_packed_pixels_survive_compression(shape):
     image = (np.arange(np.prod(shape)).reshape(shape) % 16).astype("u1")
     assert_identical(round_trip(image, dtype="uint4", compressor="zstd")[0], image)

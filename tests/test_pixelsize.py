@@ -29,7 +29,7 @@ def size_read(data: bytes, **options):
     (np.array(2.0), [2, 2, 2])])
 @pytest.mark.parametrize("image", [IMAGE, IMAGE[0], list(IMAGE), list(ramp((3, 4, 5, 7), "f4"))],
                          ids=["volume", "image", "stack", "volumes"])
-def test_how_many(given, expected, compressor, image):
+def test_one_two_or_three_values(given, expected, compressor, image):
     found = size_read(written(image, pixelsize=given, compressor=compressor))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert len(found) == 3
@@ -45,7 +45,7 @@ def test_two_values_of_a_unit_keep_z_at_ten_angstrom():
 
 
 @pytest.mark.parametrize("given", [[1, 2, 3, 4], [], np.ones((2, 2))])
-def test_too_many_or_none(given):
+def test_too_many_values_or_none_are_refused(given):
     with pytest.raises(ValueError, match="pixelsize must have 1, 2 or 3 elements"):
         written(IMAGE, pixelsize=given)
 
@@ -61,7 +61,7 @@ def test_the_default_is_a_tenth_of_an_angstrom():
 
 
 @pytest.mark.parametrize("unit,factor", ANGSTROM_IN.items())
-def test_units(unit, factor):
+def test_every_unit_there_and_back(unit, factor):
     size = np.array([1.2, 2.6, 3.4])
     data = written(IMAGE, pixelsize=size, pixelunits=unit)
     np.testing.assert_allclose(size_read(data), size * factor, rtol=1e-6)
@@ -93,7 +93,7 @@ def test_reading_the_cell(m, cella, label, expected):
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
 @pytest.mark.parametrize("endian", ["le", "be"])
-def test_optics(compressor, endian):
+def test_voltage_c3_and_gain_come_back(compressor, endian):
     data = written(IMAGE, voltage=300.0, C3=2.7, gain=1.05, compressor=compressor, endian=endian)
     record = fields_of(data, "<" if endian == "le" else ">")
     head = read(data)[1]

@@ -57,12 +57,10 @@ class ChunkReader:
 
     Parameters
     ----------
-    source : Source
-        The file.
-    record : Record
-        What its header says.
+    source, record
+        As of `FrameTable`.
     table : FrameTable
-        Where its frames lie.
+        Where the file's frames lie.
     """
 
     def __init__(

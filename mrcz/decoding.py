@@ -33,12 +33,8 @@ class FrameDecoder:
 
     Parameters
     ----------
-    source : Source
-        The file.
-    record : Record
-        What its header says.
-    table : FrameTable
-        Where its frames lie.
+    source, record, table
+        As of `ChunkReader`.
     checksums : sequence of int, optional
         Of the chunks; those of whole frames are compared.
     verify_parts : bool

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import mrcz
+from mrcz import scratch
 
 from .builders import DATA, ramp
-from .checks import assert_identical
+from .checks import assert_identical, written
 
 IMAGE = ramp((3, 5, 7), "f4")
 
@@ -213,6 +214,17 @@ def test_packed_files_in_memory_are_read(pack):
     file = io.BytesIO()
     mrcz.writeMRC(IMAGE, file)
     assert_identical(mrcz.readMRC(io.BytesIO(pack(file.getvalue())))[0], IMAGE)
+
+
+@pytest.mark.parametrize("has_pread", [True, False])
+@pytest.mark.parametrize("most", [0, 1000, 1 << 20])
+def test_what_was_unpacked_is_kept_in_memory_or_on_disk(most, has_pread, monkeypatch):
+    monkeypatch.setattr(scratch, "_MOST_IN_MEMORY", most)
+    monkeypatch.setattr(scratch, "_HAS_PREAD", has_pread and scratch._HAS_PREAD)
+    image = ramp((9, 200, 300), "i2")
+    with mrcz.open(io.BytesIO(gzip.compress(written(image)))) as stack:
+        for number in (4, 8, 0, 8, 5):
+            assert_identical(stack[number], image[number])
 
 
 def test_idx_of_a_packed_file():

@@ -12,7 +12,7 @@ from .buffers import PIECE_BYTES, address_of, borrowed
 from .cache import Cache
 from .checksums import checksum_of, combine, segments_of
 from .chunks import Chunk, ChunkReader
-from .errors import MRCChecksumError
+from .errors import MRCChecksumError, MRCFormatError
 from .frames import FrameTable
 from .header import Record
 from .parallel import blosc_settings, run_ordered
@@ -214,6 +214,10 @@ class FrameDecoder:
             self._source.read_into(start, view)
             for frame in range(first, first + count):
                 offset, end = self._table.span(frame)
+                if end > stop:  # the parts of an index that lies don't add up
+                    raise MRCFormatError(f"frame {frame} does not lie where the header's index "
+                                         "has it", path=self._record.path, offset=offset,
+                                         expected=f"its end at byte {stop} or before", found=end)
                 data = view[offset - start : end - start]
                 self._verify(frame, data)
                 header = self._chunks.check(frame, data, offset, end)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .cache import Cache
 from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chunk_header
-from .errors import MRCFormatError, MRCTruncatedError
+from .errors import MRCError, MRCFormatError, MRCTruncatedError
 from .header import Record
 from .locks import ForkSafeLock
 from .sources import Source
@@ -89,7 +89,11 @@ class FrameTable:
         if known is not None:
             self._edges, self._starts, self._reached = known
             return
-        self._edges = array("q", bytes(8 * (record.nz + 1)))  # 0: not known yet
+        try:
+            self._edges = array("q", [0]) * (record.nz + 1)  # 0: not known yet
+        except MemoryError as error:
+            raise MRCError(f"{record.path}: not enough memory to count {record.nz} frames"
+                           ) from error
         index = {0: record.data_offset}
         if record.nz > 1:
             index.update(self._usable_index())
@@ -164,7 +168,13 @@ class FrameTable:
             with self._lock():
                 self._find(first)
                 self._find(last)
-        return self._edges[first], self._edges[last]
+        start, stop = self._edges[first], self._edges[last]
+        if stop - start < count * CHUNK_HEADER_BYTES:
+            raise MRCFormatError(f"frame {last - 1} does not lie where the header's index has it",
+                                 path=self._record.path, offset=start,
+                                 expected=f"at least {count * CHUNK_HEADER_BYTES} bytes",
+                                 found=stop - start)
+        return start, stop
 
     def require(self, frames: Sequence[int]) -> None:
         """Check that the file is long enough for `frames`, in any order.

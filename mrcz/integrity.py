@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from .buffers import PIECE_BYTES
 from .checksums import can_hash, hash_of
 from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError
@@ -169,26 +170,36 @@ def _remainder_findings(source: Source, record: Record, end: int) -> Iterator[Fi
 def _frame_findings(
     reader: MRCReader, table: FrameTable, threads: int, advance: Advance | None
 ) -> list[Finding]:
-    """Decompress every frame alone, so that one that is damaged hides no other."""
+    """Decompress every frame, alone where one is damaged, so that it hides no other."""
     trailer = reader.trailer
     checksums = None if trailer is None else trailer.checksums
     decoder = FrameDecoder(reader.source, reader.record, table, checksums)
     found: list[Finding] = []
 
-    def check(frame: int) -> Finding | None:
+    nz, nbytes = reader.record.nz, reader.record.frame_bytes
+    step = max(1, min(PIECE_BYTES // nbytes, nz // 256))  # so that a bar still moves
+
+    def problem(frames: range) -> MRCError | None:
         try:
-            decoder.read([frame], reader.allocate((1, *reader.shape[1:])), 1)
+            decoder.read(frames, reader.allocate((len(frames), *reader.shape[1:])), 1)
         except MRCError as error:
-            return _finding_of(error, frame)
+            return error
         return None
 
-    def note(finding: Finding | None) -> None:
-        if finding is not None:
-            found.append(finding)
-        if advance is not None:
-            advance(reader.record.frame_bytes)
+    def check(first: int) -> tuple[int, list[Finding]]:
+        frames = range(first, min(first + step, nz))
+        if problem(frames) is None:
+            return len(frames), []
+        alone = ((frame, problem(range(frame, frame + 1))) for frame in frames)
+        return len(frames), [_finding_of(error, frame) for frame, error in alone if error]
 
-    run_ordered(range(reader.record.nz), check, note, threads=threads)
+    def note(checked: tuple[int, list[Finding]]) -> None:
+        count, findings = checked
+        found.extend(findings)
+        if advance is not None:
+            advance(count * nbytes)
+
+    run_ordered(range(0, nz, step), check, note, threads=threads)
     return found
 
 

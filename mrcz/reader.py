@@ -114,7 +114,11 @@ class MRCReader:
         self.extended: bytes = b""
         self.metadata: dict[str, Any] = {}
         if offset > HEADER_BYTES:
-            self.extended = source.read(HEADER_BYTES, offset - HEADER_BYTES)
+            try:
+                self.extended = source.read(HEADER_BYTES, offset - HEADER_BYTES)
+            except MemoryError as error:
+                raise MRCError(f"{source.name}: not enough memory for an extended header of "
+                               f"{offset - HEADER_BYTES} bytes") from error
         if self.extended and self.record.fields["exttyp"].lower() == b"json":
             self.metadata = metadata.decode(self.extended, source.name)
 

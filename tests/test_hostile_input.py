@@ -6,16 +6,20 @@ import copy
 import gzip
 import json
 import struct
+import sys
 import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mrcz
 from mrcz.cli import main
+from mrcz.header import amend
+from mrcz.headerindex import make_index
 
 from .builders import header, mrc, ramp
 from .checks import written
@@ -318,3 +322,67 @@ def test_errors_cross_process_borders(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(caught.value))
     assert str(copy) == str(caught.value)
     assert json.dumps(copy.offset)
+
+
+@pytest.mark.parametrize("place", [lambda edges, frame: 0, lambda edges, frame: edges[-1],
+                                   lambda edges, frame: edges[frame] + 7,
+                                   lambda edges, frame: edges[min(frame + 1, 300)],
+                                   lambda edges, frame: edges[frame] * 2 // 3,
+                                   lambda edges, frame: frame])
+def test_an_index_that_lies_with_a_right_check_word(tmp_path: Path, place: Any) -> None:
+    pixels = np.random.default_rng(0).integers(0, 99, (300, 20, 30)).astype("int16")
+    data = written(pixels, compressor="lz4")
+    edges = [0]
+    for _ in pixels:
+        edges.append(edges[-1] + int.from_bytes(data[1036 + edges[-1] :][:4], "little"))
+    lies = {frame: place(edges, frame) for frame in range(301)}
+    index = make_index(300, edges[-1], lies)
+    assert index["index_check"]
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(amend(data[:1024], "<", **index) + data[1024:])
+    for frame in (None, *range(0, 300, 7), -1):
+        try:
+            found, _ = mrcz.readMRC(path, idx=frame)
+        except mrcz.MRCFormatError:
+            continue
+        assert frame is not None or np.array_equal(found, pixels)
+    assert mrcz.open(path)[0].shape == (20, 30)
+    mrcz.verify(path)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import mrcz
+resource.setrlimit(resource.RLIMIT_AS, (800 << 20, 800 << 20))
+for call in (mrcz.readMRC, mrcz.readMRCHeader, lambda path: mrcz.open(path)[0, 0, 0]):
+    try:
+        call(sys.argv[1])
+    except mrcz.MRCError:
+        pass
+mrcz.verify(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.parametrize("fields,size", [
+    ({"nsymbt": 2**31 - 2048}, 2**31 + 2048), ({"nsymbt": 2**31 - 2048, "exttyp": b"json"}, 2**32),
+    ({"nz": 2**31 - 1, "mode": 6002}, 2**36), ({"nx": 2**16, "ny": 2**16, "mode": 1}, 2**34)])
+def test_sizes_that_memory_can_not_hold(tmp_path: Path, fields: dict[str, Any], size: int) -> None:
+    path = tmp_path / "huge.mrc"
+    path.write_bytes(amend(bytes(header((1, 1, 1), 1)), "<", **fields))
+    with path.open("r+b") as file:
+        file.truncate(size)
+    done = run_script(LITTLE_MEMORY, path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_file_of_many_small_frames_is_verified_many_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    pixels = np.random.default_rng(0).integers(0, 9, (20_000, 4, 4)).astype("int16")
+    mrcz.writeMRC(pixels, path, compressor="lz4", checksum=True)
+    data = bytearray(path.read_bytes())
+    with mrcz.open(path) as stack:
+        for frame in (3, 4, 19_999):
+            data[stack._reader.table.span(frame)[0] + 20] ^= 1
+    path.write_bytes(data)
+    assert [finding.frame for finding in mrcz.verify(path)] == [3, 4, 19_999]

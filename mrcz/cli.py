@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -146,9 +147,19 @@ def _run(args: argparse.Namespace) -> int:
         return UNREAD
     except (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         if args.debug:
-            raise
+            return _failed_with_traceback(args)
         complain(args.command, error)
         return int(args.failed)
+    except Exception:  # of ours; Python would exit with 1, which may be an answer
+        return _failed_with_traceback(args)
+
+
+def _failed_with_traceback(args: argparse.Namespace) -> int:
+    """Show the exception that is handled as Python does, but exit as the command does."""
+    if args.failed == FAILED:
+        raise
+    traceback.print_exc()
+    return int(args.failed)
 
 
 class _Terminated(KeyboardInterrupt):

@@ -89,6 +89,21 @@ def test_of_all_others_1_is_trouble(command, capsys):
     assert capsys.readouterr().err == f"mrcz {command}: missing.mrc: No such file or directory\n"
 
 
+@pytest.mark.parametrize("command", ["diff", "verify", "repair"])
+@pytest.mark.parametrize("error", [KeyError("a mistake of ours"), mrcz.MRCError("damage")])
+def test_a_traceback_is_no_answer(command, error, monkeypatch, capsys):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("mrcz.commands.diff.compare_headers", fail)
+    monkeypatch.setattr("mrcz.commands.verify.find_files", fail)
+    monkeypatch.setattr("mrcz.commands.repair.salvage_file", fail)
+    assert main([command, "--debug", "a.mrcz", "new.mrcz" if command == "repair" else "same.mrcz"
+                 ]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err and str(error) in err
+
+
 def test_as_a_shell_sees_it():
     script = 'mrcz() { "$0" -m mrcz "$@"; }; mrcz diff -q a.mrcz other.mrc && echo same || ' \
              'case $? in 1) echo differ;; *) echo trouble;; esac'

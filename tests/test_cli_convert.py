@@ -195,6 +195,18 @@ def test_a_place_beyond_32_bits_is_dropped(folder):
     assert mrcz.readMRCHeader("b.mrcz")[0].record.fields["nxstart"] == 0
 
 
+def test_earlier_conversions_are_remembered(folder):
+    assert convert("movie.mrcz", "a.mrcz", "--slice", "2:10") == 0
+    assert convert("a.mrcz", "b.mrcz") == 0
+    first = {"slice": [[2, 10, 1], [0, 20, 1], [0, 31, 1]]}
+    assert mrcz.readMRC("b.mrcz")[1]["mrczConvert"] == first
+    assert convert("b.mrcz", "c.mrcz", "--bin", "2,1,1") == 0
+    second = mrcz.readMRC("c.mrcz")[1]["mrczConvert"]
+    assert (second["bin"], second["before"]) == ([2, 1, 1], first)
+    assert convert("c.mrcz", "d.mrcz", "--dtype", "float16") == 0
+    assert mrcz.readMRC("d.mrcz")[1]["mrczConvert"]["before"] == second
+
+
 def test_lists_stay_lists(folder):
     mrcz.writeMRC([*MOVIE], "a.mrc")
     assert convert("a.mrc", "b.mrcz") == 0

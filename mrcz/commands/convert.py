@@ -278,6 +278,8 @@ def _options(frames: Frames, plan: Plan, args: argparse.Namespace) -> dict[str, 
     options["pixelsize"] = sizes
     meta = user_metadata(options.get("meta") or {})
     history = _history(frames, plan, args)
+    if history and HISTORY in meta:
+        history["before"] = meta[HISTORY]  # what was done by an earlier conversion
     options["meta"] = {**meta, HISTORY: history} if history else meta
     if plan.shape[0] != frames.shape[0] and isinstance(meta.get("slices"), int):
         del options["meta"]["slices"]

@@ -13,6 +13,8 @@ import pytest
 import mrcz
 from mrcz.cli import main
 
+from .processes import environment
+
 IMAGE = np.random.default_rng(5).poisson(2, (6, 20, 31)).astype("int16")
 
 
@@ -104,10 +106,11 @@ def test_a_traceback_is_no_answer(command, error, monkeypatch, capsys):
     assert "Traceback" in err and str(error) in err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no sh")
 def test_as_a_shell_sees_it():
     script = 'mrcz() { "$0" -m mrcz "$@"; }; mrcz diff -q a.mrcz other.mrc && echo same || ' \
              'case $? in 1) echo differ;; *) echo trouble;; esac'
     for second, told in (("other.mrc", "differ\n"), ("a.mrcz", "same\n"), ("no.mrc", "trouble\n")):
         done = subprocess.run(["sh", "-c", script.replace("other.mrc", second), sys.executable],
-                              capture_output=True, text=True, check=False)
-        assert done.stdout == told
+                              capture_output=True, text=True, check=False, env=environment())
+        assert done.stdout == told, done.stderr

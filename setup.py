@@ -17,14 +17,14 @@ FEATURES = {
     "relion": ["starfile", "pandas", "scipy", "scikit-learn", "matplotlib"],
     "remote": ["fsspec[http]>=2023.1"],
 }
+TEST = ["pytest>=8", "hypothesis>=6.100"]
 EXTRAS = {
     **FEATURES,
     "all": sorted({package for packages in FEATURES.values() for package in packages}),
-    "test": ["pytest>=8", "hypothesis>=6.100"],
+    "test": TEST,
     "docs": ["sphinx>=7", "numpydoc", "furo", "sphinx-copybutton", "myst-nb",
              "matplotlib"],
-    "dev": ["pytest>=8", "hypothesis>=6.100", "ruff", "mypy", "pre-commit", "blosc2>=2.5",
-            "dask[array]", "distributed"],
+    "dev": [*TEST, "ruff", "mypy", "pre-commit", *FEATURES["blosc2"], *FEATURES["dask"]],
 }
 
 setup(

@@ -339,6 +339,25 @@ def test_permissions(tmp_path: Path, mask: int) -> None:
         os.umask(old_mask)
 
 
+@needs_posix
+@pytest.mark.parametrize("may", [True, False])
+def test_a_replaced_file_keeps_its_owner_where_that_may_be(path, may, monkeypatch):
+    path.touch()
+    status = list(path.stat())
+    status[4] += 1  # another's
+    given = []
+
+    def change_owner(fd, owner, group):
+        given.append((owner, group))
+        if not may:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", change_owner)
+    with path.open("r+b") as file:
+        replacing.keep_access(file.fileno(), str(path), os.stat_result(status))
+    assert given == [(status[4], status[5])]
+
+
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="no extended attributes on this system")
 def test_attributes_are_kept(path: Path) -> None:
     """Among them are access lists, by which facilities share their disks."""

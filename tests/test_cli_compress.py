@@ -11,8 +11,9 @@ import pytest
 
 import mrcz
 from mrcz.cli import main
-from mrcz.copies import copying
+from mrcz.copies import copying, original
 from mrcz.copies.original import KEY, Original
+from mrcz.reader import MRCReader
 
 SAMPLE = files("mrcz") / "data" / "EMD-3001.map"
 DTYPES = ("int8", "int16", "uint16", "int32", "uint32", "float16", "float32", "complex64", "uint4")
@@ -267,6 +268,37 @@ def test_a_stale_or_hostile_memory_is_not_trusted(tmp_path, movie, change):
     restored, header = mrcz.readMRC(movie)
     np.testing.assert_array_equal(restored, image)
     assert header["dose"] == meta["dose"] and KEY not in header
+
+
+def test_a_memory_is_unpacked_up_to_a_limit(movie, monkeypatch):
+    main(["compress", "-q", str(movie)])
+    with MRCReader(movie.with_suffix(".mrcz")) as reader:
+        assert Original.remembered_by(reader) is not None
+        monkeypatch.setattr(original, "LONGEST_HEAD", 1023)
+        assert Original.remembered_by(reader) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no names in folders to wait for")
+def test_originals_are_removed_when_their_copies_are_on_the_disk(movie, monkeypatch):
+    """The bytes of the copy, and its name in the folder: a power cut may come at any time."""
+    on_disk, removed = [], []
+    sync, unlink = os.fsync, os.unlink
+
+    def watched_sync(fd):
+        sync(fd)
+        on_disk.append(os.fstat(fd).st_ino)
+
+    def watched_unlink(path, **options):
+        if os.fspath(path) == str(movie):
+            removed.extend(on_disk)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "fsync", watched_sync)
+    monkeypatch.setattr(os, "unlink", watched_unlink)
+    assert main(["compress", "-q", "--delete-original", str(movie)]) == 0
+    copy, folder = movie.with_suffix(".mrcz").stat().st_ino, movie.parent.stat().st_ino
+    assert not movie.exists()
+    assert copy in removed and folder in removed[removed.index(copy) :]
 
 
 def test_rgb_is_refused(tmp_path, capsys):

@@ -294,6 +294,17 @@ def test_blosc2_is_free_in_a_fork() -> None:
     assert went_well()
 
 
+def test_threads_are_as_many_as_cores_that_the_process_may_use(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As SLURM says it."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 4, 7}, raising=False)
+    assert parallel.default_threads() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 5)
+    assert parallel.default_threads() == 5
+
+
 def test_cancelled_jobs_are_not_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def slow() -> Any:
         for frame in MOVIE:

@@ -12,6 +12,7 @@ import random
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,28 @@ def test_threads_are_as_many_as_cores_that_the_process_may_use(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     assert parallel.default_threads() == 5
+
+
+def test_no_more_than_two_items_a_thread_are_in_flight() -> None:
+    """However long the first one takes, which all others have to wait for."""
+    taken: list[int] = []
+    meanwhile: list[int] = []
+    consumed: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(500):
+            taken.append(number)
+            yield number
+
+    def work(number: int) -> int:
+        if number == 0:
+            time.sleep(0.3)
+            meanwhile.append(len(taken))
+        return number
+
+    parallel.run_ordered(items(), work, consumed.append, threads=4)
+    assert 4 <= meanwhile[0] <= 8
+    assert consumed == list(range(500))
 
 
 def test_cancelled_jobs_are_not_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -223,6 +223,10 @@ def _as_array(image: Any) -> Any:
             logger.warning("the mask of an array is not stored: masked pixels are written as "
                            "they are; fill them, or store the mask beside")
         return np.asarray(image)
+    if hasattr(image, "__dask_graph__") and isinstance(getattr(image, "chunks", None), tuple) and (
+        not is_dask(image)
+    ):
+        return _as_array(image.data)  # xarray's
     if (
         isinstance(getattr(image, "dtype", None), np.dtype)
         and hasattr(image, "shape")
@@ -237,7 +241,8 @@ def _as_array(image: Any) -> Any:
 
 def is_dask(array: Any) -> bool:
     """Return whether an array is one of dask's."""
-    return hasattr(array, "__dask_graph__") and isinstance(getattr(array, "chunks", None), tuple)
+    return (hasattr(array, "__dask_graph__") and hasattr(array, "numblocks")
+            and isinstance(getattr(array, "chunks", None), tuple))
 
 
 def _in_memory(item: Any) -> bool:

@@ -1,5 +1,6 @@
 """``xarray.open_dataset(engine="mrcz")``."""
 
+import io
 import pickle
 import tracemalloc
 
@@ -120,3 +121,17 @@ def test_coordinates_of_permuted_axes(tmp_path):
     with xr.open_dataset(path, engine="mrcz") as dataset:
         for axis, size in {"z": 3, "y": 2, "x": 1}.items():
             assert float(dataset[axis][1]) == pytest.approx(size)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_lazy_arrays_are_written(compressor):
+    """As they are: the dask arrays in them, in parts."""
+    pixels = np.arange(5 * 12 * 14, dtype="float32").reshape(5, 12, 14)
+    array = xr.DataArray(pixels, dims=("z", "y", "x")).chunk({"z": 2, "y": 5})
+    for given, expected in ((array, pixels), (array[0], pixels[0]), ([array[0], array[1]],
+                                                                     list(pixels[:2]))):
+        file = io.BytesIO()
+        mrcz.writeMRC(given, file, compressor=compressor)
+        file.seek(0)
+        found, _ = mrcz.readMRC(file)
+        assert np.array_equal(found, expected)

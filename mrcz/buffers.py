@@ -11,10 +11,13 @@ import numpy as np
 
 from .pixels import Pixels
 
-__all__ = ["PIECE_BYTES", "address_of", "borrowed"]
+__all__ = ["LEAST_BYTES", "PIECE_BYTES", "address_of", "borrowed", "piece_bytes"]
 
 PIECE_BYTES = 4 << 20
 """Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
+
+LEAST_BYTES = 1 << 20
+"""Pixels that are worth a task, and half of those that are worth a thread."""
 
 _LARGEST_KEPT = 2 * PIECE_BYTES
 _free: deque[Pixels] = deque(maxlen=max(4, os.cpu_count() or 1))
@@ -36,6 +39,11 @@ def borrowed(nbytes: int) -> Iterator[Pixels]:
     finally:
         if buffer.nbytes <= _LARGEST_KEPT:
             _free.append(buffer)
+
+
+def piece_bytes(nbytes: int, threads: int, most: int) -> int:
+    """Return what a task takes of `nbytes` bytes of pixels: of little, two go to each thread."""
+    return most if threads == 1 else min(most, max(LEAST_BYTES, nbytes // (2 * threads)))
 
 
 def address_of(array: Pixels) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from .buffers import PIECE_BYTES, address_of, borrowed
+from .buffers import LEAST_BYTES, PIECE_BYTES, address_of, borrowed, piece_bytes
 from .cache import Cache
 from .checksums import checksum_of, combine, segments_of
 from .chunks import Chunk, ChunkReader
@@ -87,8 +87,8 @@ class FrameDecoder:
         """
         if not out.size:
             return
-        tasks = self._tasks(frames, first_row, out)
         threads = max(1, min(threads, self._threads_worth(frames, first_row, out.shape[1])))
+        tasks = self._tasks(frames, first_row, out, threads)
         if self._record.compressor is None:
             run_ordered(tasks, _call, threads=threads)
             return
@@ -102,16 +102,19 @@ class FrameDecoder:
         row_bytes = self._record.row_bytes
         nbytes = rows * row_bytes
         if rows == self._record.ny:
-            return round(len(frames) * nbytes / PIECE_BYTES)
+            return round(len(frames) * nbytes / (2 * LEAST_BYTES))
         if self._record.compressor is not None:  # some rows cost all of their blocks
             chunk = self._chunks.find(frames[0])
             size = 1 if chunk.header.is_memcpy else chunk.block_bytes
             start, stop = first_row * row_bytes, first_row * row_bytes + nbytes
             nbytes = (-(-stop // size) - start // size) * size
-        return round(len(frames) * nbytes / (2 * _PARALLEL_BYTES))
+        return round(len(frames) * nbytes / LEAST_BYTES)
 
-    def _tasks(self, frames: Sequence[int], first_row: int, out: Pixels) -> Iterator[Task]:
+    def _tasks(
+        self, frames: Sequence[int], first_row: int, out: Pixels, threads: int
+    ) -> Iterator[Task]:
         cache = self._cache if len(frames) == 1 else None
+        piece = piece_bytes(out.nbytes, threads, PIECE_BYTES)
         if not (self._is_native and out[0].flags.c_contiguous):
             yield from self._row_tasks(frames, first_row, out, cache)
         elif out.shape[1] < self._record.ny:
@@ -119,18 +122,18 @@ class FrameDecoder:
                 yield from self._span_tasks(frame, first_row, target, cache)
         elif self._record.compressor is None:
             yield from self._raw_tasks(frames, out)
-        elif self._record.frame_bytes >= 2 * PIECE_BYTES:
+        elif self._record.frame_bytes >= 2 * piece:
             for frame, target in zip(frames, out, strict=True):
-                yield from self._piece_tasks(frame, address_of(target))
+                yield from self._piece_tasks(frame, address_of(target), piece)
         else:
             base, stride = address_of(out), out.strides[0]
-            for start, stop in self._runs(frames):
+            for start, stop in self._runs(frames, piece):
                 yield partial(self._decode_run, frames[start], stop - start,
                               base + start * stride, stride)
 
-    def _runs(self, frames: Sequence[int]) -> Iterator[tuple[int, int]]:
+    def _runs(self, frames: Sequence[int], piece: int) -> Iterator[tuple[int, int]]:
         """Yield ranges of `frames` that lie one behind the other, about a piece each."""
-        most = max(1, PIECE_BYTES // self._record.frame_bytes)
+        most = max(1, piece // self._record.frame_bytes)
         start = 0
         for stop in range(1, len(frames) + 1):
             if (
@@ -183,7 +186,7 @@ class FrameDecoder:
                 yield partial(self._source.read_into, offset + start,
                               view[start : start + PIECE_BYTES])
 
-    def _piece_tasks(self, frame: int, address: int) -> Iterator[Task]:
+    def _piece_tasks(self, frame: int, address: int, piece: int) -> Iterator[Task]:
         chunk = self._chunks.find(frame)
         header = chunk.header
         if chunk.blocks is None:
@@ -198,7 +201,7 @@ class FrameDecoder:
                                   address + first * header.blocksize)
                 return
             yield partial(self._verify_chunk, frame)
-        step = max(1, PIECE_BYTES // header.blocksize)
+        step = max(1, piece // header.blocksize)
         for first in range(0, header.block_count, step):
             last = min(first + step, header.block_count)
             yield partial(self._chunks.read_blocks, chunk, first, last,

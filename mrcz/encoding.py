@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .buffers import PIECE_BYTES, address_of
+from .buffers import LEAST_BYTES, PIECE_BYTES, address_of, piece_bytes
 from .codec import (
     MAX_CHUNK_BYTES,
     MAX_OVERHEAD,
@@ -139,15 +139,16 @@ class FrameEncoder(ChunkPlacer):
             self._stored = StoredFrames((), self._format)
 
     def _write_all(self) -> None:
-        pieces = len(self._stored) * self._format.frame_bytes / PIECE_BYTES
-        threads = max(1, min(self._threads, round(pieces)))
+        nbytes = len(self._stored) * self._format.frame_bytes
+        threads = max(1, min(self._threads, round(nbytes / (2 * LEAST_BYTES))))
         with ExitStack() as stack:
             options = self._format.options
             if options is None:
                 run_ordered(self._plain_tasks(), _call, self._count, threads=threads)
             else:
                 itemsize = self._format.dtype.itemsize
-                step = _piece_bytes(options, itemsize)
+                block = _block_bytes(options, itemsize)
+                step = max(1, piece_bytes(nbytes, threads, PIECE_BYTES) // block) * block
                 stack.enter_context(blosc_settings(options.block_bytes(itemsize)))
                 run_ordered(self._spans(step), self._compress, self._append, threads=threads)
 
@@ -341,13 +342,12 @@ def encode_frames(
 
 
 @lru_cache(maxsize=64)
-def _piece_bytes(options: CodecOptions, typesize: int) -> int:
-    """Return a multiple of the block size that blosc will use, near `PIECE_BYTES`."""
+def _block_bytes(options: CodecOptions, typesize: int) -> int:
+    """Return the block size that the codec will use, of which the pieces of a frame are made."""
     if options.backend != "blosc1":
-        return PIECE_BYTES
+        return 1
     wanted = options.block_bytes(typesize)
     probe = np.zeros(max(PIECE_BYTES, 2 * wanted), np.uint8)
     with blosc_settings(wanted):
         chunk = compress(address_of(probe), probe.nbytes, typesize, options)
-    blocksize = read_chunk_header(chunk).blocksize
-    return max(1, PIECE_BYTES // blocksize) * blocksize
+    return read_chunk_header(chunk).blocksize

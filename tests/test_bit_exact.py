@@ -67,7 +67,7 @@ def test_every_bit_comes_back(
         if pieces:
             patch.setattr(encoding, "PIECE_BYTES", 1 << 11)
             patch.setattr(decoding, "PIECE_BYTES", 1 << 11)
-            encoding._piece_bytes.cache_clear()
+            encoding._block_bytes.cache_clear()
         try:
             file = io.BytesIO()
             mrcz.writeMRC(list(image) if as_list else image, file, **how)
@@ -84,7 +84,7 @@ def test_every_bit_comes_back(
                 assert bits(stack[key]) == bits(image[key])
                 assert bits(stack[::2]) == bits(image[::2])
         finally:
-            encoding._piece_bytes.cache_clear()
+            encoding._block_bytes.cache_clear()
 
 
 @settings(max_examples=EXAMPLES // 3)

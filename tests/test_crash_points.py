@@ -247,14 +247,14 @@ def test_frames_in_pieces_where_a_trailer_is_held(
 ) -> None:
     """The pieces go over a trailer so long that it stays until all is written."""
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 12)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     path = tmp_path / "a.mrcz"
     few = DICE.poisson(1, (2, 100, 120)).astype("int16")
     image = np.concatenate([np.zeros((200, 100, 120), "int16"), few])
     mrcz.writeMRC(image[:200], path, **CHECKED, blocksize=1 << 11)
     mrcz.writeMRC(image[200:201], path, idx=200, compressor="zstd", blocksize=1 << 11)
     mrcz.writeMRC(image[201:], path, idx=201, compressor="zstd", blocksize=1 << 11)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     assert np.array_equal(mrcz.readMRC(path)[0], image)
     assert mrcz.verify(path) == []
     with MRCReader(path) as reader:

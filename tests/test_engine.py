@@ -75,7 +75,7 @@ def test_pieces_join_to_one_chunk(
 ) -> None:
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 16)
     monkeypatch.setattr(decoding, "PIECE_BYTES", 1 << 16)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     random = np.random.default_rng(3)
     frames = {
         "smooth": random.poisson(2, (3, 300, 501)),
@@ -86,7 +86,7 @@ def test_pieces_join_to_one_chunk(
     }[kind].astype("int16")  # fmt: skip
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(frames, path, compressor=compressor, blocksize=1 << 12, n_threads=threads)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     assert np.array_equal(mrcz.readMRC(path, n_threads=threads)[0], frames)
     raw = path.read_bytes()
     position = 1024
@@ -295,7 +295,7 @@ def test_nothing_is_left_of_pieces_that_did_not_fit(
 ) -> None:
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 14)
     monkeypatch.setattr(placing, "join_headers", lambda headers: None)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     stack = np.random.default_rng(0).poisson(2, (2, 200, 200)).astype("int16")
     path = tmp_path / "a.mrcz"
     whole = io.BytesIO()
@@ -309,7 +309,7 @@ def test_nothing_is_left_of_pieces_that_did_not_fit(
     monkeypatch.setattr(encoding, "compress", smaller)
     mrcz.writeMRC(stack, path if to == "file" else whole, compressor="zstd", shuffle="noshuffle",
                   blocksize=1 << 12)  # fmt: skip
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     data = path.read_bytes() if to == "file" else whole.getvalue()
     assert len(data) == 1024 + struct.unpack_from("<q", data, 144)[0]
     assert np.array_equal(mrcz.readMRC(io.BytesIO(data))[0], stack)

@@ -28,7 +28,7 @@ def test_an_append_that_fails_adds_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(encoding, "PIECE_BYTES", piece)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     path = tmp_path / "a.mrcz"
     blocks = {"blocksize": 1 << 12} if options else {}
     with mrcz.create(path, (None, 30, 400), "int16", n_threads=threads, **options,
@@ -41,7 +41,7 @@ def test_an_append_that_fails_adds_nothing(
             writer.append(GOOD[first : first + 4])
         with pytest.raises(ValueError, match="frame"):
             writer.append([*GOOD[8:14], BAD, GOOD[7]])
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     image, header = mrcz.readMRC(path)
     assert np.array_equal(image, GOOD[:8])
     measured = GOOD[:1] if options.get("quickStats", True) else GOOD[:8]

@@ -68,9 +68,9 @@ def test_checksums_of_frames_in_segments(
     pixels = pixels.astype(dtype)
     for piece in (encoding.PIECE_BYTES, 1 << 20):  # of who writes
         monkeypatch.setattr(encoding, "PIECE_BYTES", piece)
-        encoding._piece_bytes.cache_clear()
+        encoding._block_bytes.cache_clear()
         mrcz.writeMRC(pixels, path, compressor="lz4", blocksize=blocksize, checksum=True)
-        encoding._piece_bytes.cache_clear()
+        encoding._block_bytes.cache_clear()
         raw = path.read_bytes()
         spans = chunks_of(path)
         with MRCReader(path) as reader:
@@ -164,12 +164,12 @@ def test_frames_in_pieces_are_verified(
 ) -> None:
     monkeypatch.setattr(encoding, "PIECE_BYTES", 1 << 14)
     monkeypatch.setattr(decoding, "PIECE_BYTES", 1 << 14)
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     path = tmp_path / "a.mrcz"
     movie = np.random.default_rng(0).poisson(3, (3, 200, 300)).astype("int16")
     mrcz.writeMRC(movie, path, compressor="zstd", checksum=True, blocksize=1 << 12,
                   n_threads=threads, endian=endian)  # fmt: skip
-    encoding._piece_bytes.cache_clear()
+    encoding._block_bytes.cache_clear()
     assert np.array_equal(mrcz.readMRC(path, n_threads=threads)[0], movie)
     assert mrcz.verify(path) == []
     start, stop = chunks_of(path)[1]

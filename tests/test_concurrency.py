@@ -324,7 +324,7 @@ def test_no_more_than_two_items_a_thread_are_in_flight() -> None:
         return number
 
     parallel.run_ordered(items(), work, consumed.append, threads=4)
-    assert 4 <= meanwhile[0] <= 8
+    assert meanwhile[0] <= 8
     assert consumed == list(range(500))
 
 

@@ -305,3 +305,19 @@ def test_the_key_slices_is_taken_at_its_word_and_told(slices, kind, caplog):
     assert ("slices" in caplog.text) == (kind is list)
     assert isinstance(read(data)[0], kind)
     assert_identical(read(data, slices=0)[0], image)
+
+
+def nested(levels: int) -> dict:
+    meta: dict = {"bottom": 1}
+    for _ in range(levels - 1):
+        meta = {"a": meta}
+    return meta
+
+
+def test_nesting_beyond_the_limit_and_cycles_are_refused():
+    cycle: dict = {}
+    cycle["again"] = [cycle]
+    for meta in (cycle, nested(257), {"a": nested(1000)}):
+        with pytest.raises(ValueError, match="nested deeper than 256 levels"):
+            written(np.zeros((2, 3), "int8"), meta=meta)
+    assert read(written(np.zeros((2, 3), "int8"), meta=nested(200)))[1].meta == nested(200)

@@ -215,6 +215,8 @@ def test_written_on_after_frames_that_were_refused(memory, compressor):
         writer.append(MOVIE[10:12])
     assert np.array_equal(mrcz.readMRC("memory://a.mrcz")[0], MOVIE[:12])
     assert mrcz.verify("memory://a.mrcz") == []
+    packed = mrcz.readMRCHeader("memory://a.mrcz")[0]["packedBytes"]
+    assert memory.size("/a.mrcz") == 1024 + (packed or MOVIE[:12].nbytes)
 
 
 def test_a_failed_upload_names_the_url(memory, monkeypatch, tmp_path):

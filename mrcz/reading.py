@@ -29,7 +29,7 @@ def frames_asked(idx: int | tuple[int, int] | None, reader: MRCReader) -> range:
         first = integer("idx", idx, kind=allowed)
         first += nz if first < 0 else 0
         last = first + 1
-    elif len(idx) == 2:
+    elif len(idx) == 2 and not isinstance(idx, range):  # whose two numbers are not its ends
         bounds = [integer("idx", edge, kind=allowed) for edge in idx]
         first, last = (edge + nz if edge < 0 else edge for edge in bounds)
     else:

@@ -70,7 +70,7 @@ def test_out_of_range(file, idx):
         mrcz.readMRC(file, idx=idx)
 
 
-@pytest.mark.parametrize("idx", ["1", 1.5, (1, 2, 3), (1,), (None, 2)])
+@pytest.mark.parametrize("idx", ["1", 1.5, range(1, 3), (1, 2, 3), (1,), (None, 2)])
 def test_not_an_index(file, idx):
     with pytest.raises((TypeError, ValueError), match="idx"):
         mrcz.readMRC(file, idx=idx)

@@ -17,7 +17,7 @@ PIECE_BYTES = 4 << 20
 """Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
 
 LEAST_BYTES = 1 << 20
-"""Pixels that are worth a task, and half of those that are worth a thread."""
+"""Pixels that are worth a task; it takes 0.2 ms until another thread has begun."""
 
 _LARGEST_KEPT = 2 * PIECE_BYTES
 _free: deque[Pixels] = deque(maxlen=max(4, os.cpu_count() or 1))

@@ -140,7 +140,7 @@ class FrameEncoder(ChunkPlacer):
 
     def _write_all(self) -> None:
         nbytes = len(self._stored) * self._format.frame_bytes
-        threads = max(1, min(self._threads, round(nbytes / (2 * LEAST_BYTES))))
+        threads = max(1, min(self._threads, nbytes // LEAST_BYTES))
         with ExitStack() as stack:
             options = self._format.options
             if options is None:

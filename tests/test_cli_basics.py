@@ -159,11 +159,11 @@ def test_python_m_mrcz():
 def test_what_the_terminal_can_not_show_is_escaped(tmp_path, encoding):
     mrcz.writeMRC(np.zeros((2, 3, 4), "int8"), tmp_path / "a.mrc", pixelsize=2.5,
                   meta={"name": "\u00e5\udcff"})
-    environment = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"}
+    encoded = environment() | {"PYTHONIOENCODING": f"{encoding}:strict"}
 
     def run(*arguments):
         return subprocess.run([sys.executable, "-m", "mrcz", *arguments], cwd=tmp_path, check=True,
-                              capture_output=True, env=environment).stdout.decode(encoding)
+                              capture_output=True, env=encoded).stdout.decode(encoding)
 
     angstrom = "\\xc5" if encoding == "ascii" else "\u00c5"
     assert f"2.5 2.5 2.5 {angstrom}" in run("info", "a.mrc")

@@ -19,7 +19,7 @@ from .codec import (
     parse_options,
     read_chunk_header,
 )
-from .parallel import blosc_settings
+from .lease import blosc_settings
 from .pixels import Pixels
 from .storing import FrameFormat
 

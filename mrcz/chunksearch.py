@@ -20,7 +20,7 @@ from .codec import (
 )
 from .errors import MissingCodecError, MRCError
 from .header import Record
-from .parallel import blosc_settings
+from .lease import blosc_settings
 from .pixels import Pixels
 from .progress import Advance, unseen
 from .sources import Source

@@ -302,7 +302,7 @@ def available_compressors() -> tuple[str, ...]:
 def compress(address: int, nbytes: int, typesize: int, options: CodecOptions) -> bytes:
     """Return the chunk of `nbytes` bytes at `address`.
 
-    Must be called under a `parallel.blosc_settings` lease, which sets the block size.
+    Must be called under a `lease.blosc_settings` lease, which sets the block size.
     """
     typesize = options.typesize or typesize
     if options.backend == "blosc2":

@@ -15,7 +15,8 @@ from .chunks import Chunk, ChunkReader
 from .errors import MRCChecksumError, MRCFormatError
 from .frames import FrameTable
 from .header import Record
-from .parallel import blosc_settings, run_ordered
+from .lease import blosc_settings
+from .parallel import run_ordered
 from .pixels import Pixels, disk_to_memory
 from .sources import Source
 

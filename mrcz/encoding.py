@@ -20,7 +20,8 @@ from .codec import (
     compress,
     read_chunk_header,
 )
-from .parallel import blosc_settings, run_ordered
+from .lease import blosc_settings
+from .parallel import run_ordered
 from .pixels import Pixels
 from .placing import ChunkPlacer
 from .progress import Advance

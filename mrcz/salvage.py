@@ -19,7 +19,7 @@ from .disk import AtomicFile
 from .errors import MRCError, MRCFormatError
 from .header import HEADER_BYTES, Record, amend
 from .headerindex import make_index
-from .parallel import blosc_settings
+from .lease import blosc_settings
 from .pixels import Pixels
 from .progress import Advance, shown, title_of, unseen
 from .reader import MRCReader

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import blocks, buffers, chunks, codec, decoding, parallel
+from mrcz import blocks, buffers, chunks, codec, decoding, lease
 
 from .builders import mrc
 
@@ -23,7 +23,7 @@ FILTERS = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 4, "both": 5}
 
 def decompressed(chunk: bytes | memoryview, nbytes: int) -> np.ndarray:
     out = np.full(nbytes + 16, 0xA5, np.uint8)
-    with parallel.blosc_settings():
+    with lease.blosc_settings():
         codec.decompress(memoryview(chunk), codec.read_chunk_header(bytes(chunk[:16])),
                          buffers.address_of(out), **FACTS)
     assert (out[nbytes:] == 0xA5).all()
@@ -74,7 +74,7 @@ def test_parts_of_blocks_are_what_blosc_gives(
     """All element sizes, whatever the bytes are; short last blocks; both filters."""
     values = np.random.default_rng(size).poisson(mean, size).astype("u1")
     options = codec.parse_options(compressor, 5, shuffle=shuffle, blocksize=blocksize)
-    with parallel.blosc_settings(options.blocksize):
+    with lease.blosc_settings(options.blocksize):
         codec.blosc_extension.set_nthreads(threads)
         chunk = codec.compress(buffers.address_of(values), size, typesize, options)
     if not codec.read_chunk_header(chunk).is_memcpy:

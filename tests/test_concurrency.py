@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import codec, codec2, parallel, scratch
+from mrcz import codec, codec2, lease, parallel, scratch
 
 from .processes import by_night, run_script
 
@@ -482,5 +482,5 @@ def test_settings_survive_errors_in_threads(tmp_path: Path) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(fail, range(50)))
     assert blosc_state() == before
-    assert not parallel._settings.in_use
+    assert not lease._settings.in_use
     assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]

@@ -17,14 +17,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import blocks, buffers, codec, decoding, descriptors, disk, encoding, parallel, placing
+from mrcz import (
+    blocks,
+    buffers,
+    codec,
+    decoding,
+    descriptors,
+    disk,
+    encoding,
+    lease,
+    parallel,
+    placing,
+)
 from mrcz.reader import MRCReader
 
 
 def chunk_of(
     data: np.ndarray, typesize: int, options: codec.CodecOptions, threads: int = 1
 ) -> bytes:
-    with parallel.blosc_settings(options.blocksize):
+    with lease.blosc_settings(options.blocksize):
         codec.blosc_extension.set_nthreads(threads)  # several: blocks in any order
         return codec.compress(buffers.address_of(data), data.nbytes, typesize, options)
 
@@ -60,7 +71,7 @@ def test_any_run_of_blocks_is_a_chunk(
     small = cut.prefix + b"".join(chunk[start:stop] for start, stop in cut.ranges)
     assert len(small) == cut.header.cbytes
     out = np.empty(cut.header.nbytes, np.uint8)
-    with parallel.blosc_settings():
+    with lease.blosc_settings():
         codec.decompress(memoryview(small), codec.read_chunk_header(small),
                          buffers.address_of(out), path="x", offset=0, frame=0)
     whole = values.tobytes()[first * header.blocksize : last * header.blocksize]
@@ -202,7 +213,7 @@ def test_leases_of_other_block_sizes_wait_for_each_other() -> None:
 
     def use(blocksize: int) -> None:
         for _ in range(40):
-            with parallel.blosc_settings(blocksize):
+            with lease.blosc_settings(blocksize):
                 inside.append(blocksize)
                 if codec.blosc_extension.get_blocksize() != blocksize or len(set(inside)) > 1:
                     errors.append(f"{inside}")
@@ -225,7 +236,7 @@ def test_leases_of_other_block_sizes_wait_for_each_other() -> None:
 def test_fork_in_the_midst_of_work(tmp_path: Path) -> None:
     stack = np.random.default_rng(0).poisson(2, (4, 600, 600)).astype("int16")
     path = tmp_path / "a.mrcz"
-    with parallel.blosc_settings(4096):
+    with lease.blosc_settings(4096):
         child = os.fork()
         if child == 0:
             ok = False

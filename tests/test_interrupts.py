@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import disk, parallel
+from mrcz import disk, lease, parallel
 
 from .processes import by_night
 
@@ -155,7 +155,7 @@ def test_helpers_stop_when_their_caller_is_interrupted(monkeypatch: pytest.Monke
 
 
 def test_what_a_thread_has_left_behind_holds_up_nobody() -> None:
-    settings = parallel._BloscSettings()
+    settings = lease._BloscSettings()
     settings.acquire("left", 1 << 16)
     settings._queue.append((threading.get_ident(), "left too"))
     settings.acquire("next", 1 << 17)

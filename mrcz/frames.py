@@ -231,8 +231,11 @@ class FrameTable:
                 if is_near:
                     ahead = min(average * (last - frame), source.window_bytes)
                     end = min(position + max(ahead, source.request_bytes), size)
-                window = read(position, end - position)
-                window_start, start, room = position, 0, end - position - CHUNK_HEADER_BYTES
+                try:
+                    window = read(position, end - position)
+                except MRCTruncatedError:  # a change was completed since, and its journal cut off
+                    window = read(position, CHUNK_HEADER_BYTES)
+                window_start, start, room = position, 0, len(window) - CHUNK_HEADER_BYTES
             found_bytes, _, cbytes = _unpack_sizes(window, start + 4)
             if found_bytes != nbytes or not CHUNK_HEADER_BYTES <= cbytes <= most:
                 # Names what is wrong; or it is of blosc2 and a little larger.

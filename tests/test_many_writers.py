@@ -121,3 +121,16 @@ def test_a_file_that_another_holds_is_waited_for(tmp_path: Path) -> None:
         assert not timer.is_alive()
         timer.join()
     assert len(mrcz.readMRC(path)[0]) == 4
+
+
+def test_a_file_that_was_longer_when_it_was_opened(tmp_path: Path) -> None:
+    """By the journal of a change, which has been completed meanwhile."""
+    path = tmp_path / "a.mrcz"
+    image = np.random.default_rng(0).integers(0, 9, (20, 8, 9)).astype("int16")
+    mrcz.writeMRC(image, path, compressor="zstd")
+    size = path.stat().st_size
+    with open(path, "ab") as file:
+        file.write(bytes(1500))
+    with mrcz.open(path) as stack:
+        os.truncate(path, size)
+        assert np.array_equal(np.asarray(stack), image)

@@ -27,7 +27,7 @@ import numpy as np
 
 from .checksums import can_hash, hash_of
 from .codec import BLOSC2_OVERHEAD, CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES
-from .errors import MRCChecksumError, MRCError, MRCFormatError
+from .errors import MRCChecksumError, MRCError, MRCFormatError, MRCTruncatedError
 from .header import Record
 from .pixels import Pixels
 from .sources import Source
@@ -142,7 +142,12 @@ def read_trailer(source: Source, record: Record, start: int) -> Trailer:
 
 def has_trailer(source: Source, start: int) -> bool:
     """Return whether a trailer starts at `start`, sound or not."""
-    return source.holds(start + _HEAD.size) and source.read(start, len(MAGIC)) == MAGIC
+    if not source.holds(start + _HEAD.size):
+        return False
+    try:
+        return source.read(start, len(MAGIC)) == MAGIC
+    except MRCTruncatedError:  # it was longer when it was opened
+        return False
 
 
 def find_trailer(source: Source, record: Record) -> Trailer | None:

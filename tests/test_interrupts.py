@@ -126,18 +126,6 @@ def test_an_interrupt_when_all_is_done(tmp_path: Path, monkeypatch: pytest.Monke
     assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([OLD[:2], NEW[:2], OLD[4:]]))
 
 
-@pytest.mark.slow
-def test_a_read_that_is_interrupted(tmp_path: Path) -> None:
-    path = tmp_path / "a.mrcz"
-    mrcz.writeMRC(OLD, path, compressor="lz4", checksum=True)
-    with mrcz.open(path, n_threads=2, cache_bytes=0) as stack:
-        def check() -> None:
-            assert np.array_equal(stack[1:3, 5:60, ::7], OLD[1:3, 5:60, ::7])
-
-        assert interrupt_everywhere(by_night(1, 7), lambda: None,
-                                    lambda: np.asarray(stack).sum(), check) > 50
-
-
 def test_helpers_stop_when_their_caller_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also before it has begun to work itself: they would go on behind its back."""
     start, done = threading.Thread.start, []

@@ -166,14 +166,6 @@ class _Pipeline:
         self._finish(number, self._work(item))
         return True
 
-    def join(self, helper: threading.Thread) -> None:
-        """Wait for a thread that takes part; an interrupt stops the work first."""
-        while helper.is_alive():
-            try:
-                helper.join()
-            except BaseException as error:
-                self.fail(error)
-
     def fail(self, error: BaseException) -> None:
         """Let nothing more be begun."""
         with self._lock:
@@ -256,7 +248,7 @@ def run_ordered(
             del result
         return
     pipeline = _Pipeline(items, work, consume, window=2 * threads)
-    workers, helpers = _workers, list[threading.Thread]()
+    workers, helpers, over = _workers, list[threading.Thread](), False
     try:
         workers.begin(pipeline, max(threads, default_threads()))
         for _ in range(threads - 1):
@@ -270,10 +262,15 @@ def run_ordered(
         pipeline.run()
     except BaseException as error:  # an interrupt: nobody may go on behind the caller's back
         pipeline.fail(error)
-    finally:
-        workers.end(pipeline)
-    for helper in helpers:
-        pipeline.join(helper)
+    while not over:  # again after an interrupt: the end must be told, and waited for
+        try:
+            workers.end(pipeline)
+            for helper in helpers:
+                while helper.is_alive():
+                    helper.join()
+            over = True
+        except BaseException as error:
+            pipeline.fail(error)
     if pipeline.error is not None:
         raise pipeline.error
 

@@ -25,8 +25,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # closed by 
 MODULES = str(Path(mrcz.__file__).parent)
 OLD = np.random.default_rng(0).integers(0, 9, (6, 600, 700)).astype("int16")
 NEW = OLD + 1
-ENTRIES = ("with ",)
-"""Lines on which Python itself stops for nobody, but for a tracer."""
+ENTRIES = ("with ", "try:", "while not over:")
+"""Lines on which Python itself stops for nobody, but for a tracer: it looks for signals at calls.
+
+What encloses a ``try:`` does not yet, or no more, catch what is raised on its very line.
+"""
 
 
 class Interrupt:
@@ -124,6 +127,18 @@ def test_an_interrupt_when_all_is_done(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         mrcz.writeMRC(NEW[:2], path, idx=2)
     assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([OLD[:2], NEW[:2], OLD[4:]]))
+
+
+@pytest.mark.slow
+def test_a_read_that_is_interrupted(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(OLD, path, compressor="lz4", checksum=True)
+    with mrcz.open(path, n_threads=2, cache_bytes=0) as stack:
+        def check() -> None:
+            assert np.array_equal(stack[1:3, 5:60, ::7], OLD[1:3, 5:60, ::7])
+
+        assert interrupt_everywhere(by_night(1, 7), lambda: None,
+                                    lambda: np.asarray(stack).sum(), check) > 50
 
 
 def test_helpers_stop_when_their_caller_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class Source:
     name: str
     identity: object = None
     version: Hashable = None
-    request_bytes: int = 1 << 12
+    request_bytes: int = 1 << 13
     window_bytes: int = 1 << 16
 
     def read_into(self, offset: int, view: memoryview) -> None:

@@ -42,7 +42,9 @@ class Finding:
     offset: int | None = None
 
     def __str__(self) -> str:
-        where = "" if self.frame is None else f"frame {self.frame}: "
+        where = f"frame {self.frame}: "
+        if self.frame is None or self.problem.startswith(where[:-2] + " "):
+            where = ""
         at = "" if self.offset is None else f" (at byte {self.offset})"
         return f"{where}{self.problem}{at}"
 

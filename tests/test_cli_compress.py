@@ -308,3 +308,12 @@ def test_rgb_is_refused(tmp_path, capsys):
     (tmp_path / "rgb.mrc").write_bytes(head + bytes(12))
     assert main(["compress", str(tmp_path / "rgb.mrc")]) == 1
     assert "RGB" in capsys.readouterr().err
+
+
+def test_a_folder_for_copies_is_not_named_like_a_file(movie, tmp_path, capsys):
+    before = names(tmp_path)
+    assert main(["compress", str(movie), "-o", str(tmp_path / "new.mrcz")]) == 2
+    assert "names a folder" in capsys.readouterr().err
+    assert names(tmp_path) == before
+    (tmp_path / "old.mrcz").mkdir()  # as it pleases them
+    assert main(["compress", str(movie), "-o", str(tmp_path / "old.mrcz")]) == 0

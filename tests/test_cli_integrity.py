@@ -7,6 +7,7 @@ import pytest
 
 import mrcz
 from mrcz.cli import main
+from mrcz.integrity import Finding
 
 MOVIE = np.random.default_rng(3).poisson(2, (8, 64, 64)).astype("int16")
 
@@ -82,3 +83,9 @@ def test_repair_into_the_damaged_file_is_a_wrong_argument(movie, monkeypatch, ca
     monkeypatch.chdir(movie.parent)
     assert main(["repair", "--force", movie.name, f"./{movie.name}"]) == 2
     assert "another file" in capsys.readouterr().err
+
+
+def test_a_finding_names_its_frame_once():
+    assert str(Finding("frame 3 is cut", 3, 9)) == "frame 3 is cut (at byte 9)"
+    assert str(Finding("frame 31 is cut", 3)) == "frame 3: frame 31 is cut"
+    assert str(Finding("is cut", 3)) == "frame 3: is cut"

@@ -17,7 +17,7 @@ from ..copies.compressing import (
     is_compressed,
 )
 from ..errors import MissingCodecError
-from ..filenames import compressed_name
+from ..filenames import MRC_SUFFIXES, compressed_name
 from ..modes import BLOSC1_COMPRESSORS
 from ..plugins.batch import compress_one
 from ..reader import MRCReader
@@ -100,6 +100,11 @@ def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     if args.delete_original and not args.verify:
         raise UsageError("--delete-original needs --verify")
+    if args.output and args.output.lower().endswith(MRC_SUFFIXES) and not (
+        os.path.isdir(args.output)
+    ):
+        raise UsageError(f"-o {args.output}: names a folder for the new files, not a file; "
+                         f"mrcz convert IN OUT takes the name of a new one")
     options = CompressOptions(**{option.name: getattr(args, option.name)
                                  for option in fields(CompressOptions)})
     if args.dask is not None:

@@ -44,8 +44,14 @@ def small_slabs(monkeypatch):
     assert not [t for t in threading.enumerate() if t.name.startswith("mrcz")]
 
 
-def test_the_next_slab_is_computed_while_one_is_written(tmp_path, monkeypatch):
-    """Each slab waits to be written until its successor is being computed; none is further."""
+def watched(monkeypatch, kind, method):
+    """Let a method that writes a slab wait until the next one is being computed.
+
+    Returns
+    -------
+    callable, list of int
+        What computing a slab has to call; how far ahead of the writing each was.
+    """
     started = [threading.Event() for _ in FRAMES]
     written: list[int] = []
     ahead: list[int] = []
@@ -54,9 +60,9 @@ def test_the_next_slab_is_computed_while_one_is_written(tmp_path, monkeypatch):
         ahead.append(number - len(written))
         started[number].set()
 
-    real = StackWriter.append_slab
+    real = getattr(kind, method)
 
-    def append_slab(self, frames):
+    def write(self, frames):
         assert len(frames) == 1
         following = len(written) + 1
         if following < len(FRAMES):
@@ -65,7 +71,13 @@ def test_the_next_slab_is_computed_while_one_is_written(tmp_path, monkeypatch):
         real(self, frames)
         written.append(following)
 
-    monkeypatch.setattr(StackWriter, "append_slab", append_slab)
+    monkeypatch.setattr(kind, method, write)
+    return before, ahead
+
+
+def test_the_next_slab_is_computed_while_one_is_written(tmp_path, monkeypatch):
+    """Each slab waits to be written until its successor is being computed; none is further."""
+    before, ahead = watched(monkeypatch, StackWriter, "append_slab")
     mrcz.writeMRC(movie(before), tmp_path / "a.mrcz", compressor="zstd")
     assert max(ahead) == 1
     assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrcz")[0], FRAMES)
@@ -80,26 +92,7 @@ def test_the_next_slab_is_computed_while_one_is_written_with_idx(
     path = tmp_path / "a.mrcz"
     old = np.random.default_rng(1).poisson(5, (12, 64, 80)).astype("int16")
     mrcz.writeMRC(old, path, **options)
-    started = [threading.Event() for _ in FRAMES]
-    written: list[int] = []
-    ahead: list[int] = []
-
-    def before(number):
-        ahead.append(number - len(written))
-        started[number].set()
-
-    real = FrameEncoder.write
-
-    def write(self, frames):
-        assert len(frames) == 1
-        following = len(written) + 1
-        if following < len(FRAMES):
-            assert started[following].wait(30)
-            time.sleep(0.02)  # the one behind that is not to be started
-        real(self, frames)
-        written.append(following)
-
-    monkeypatch.setattr(FrameEncoder, "write", write)
+    before, ahead = watched(monkeypatch, FrameEncoder, "write")
     mrcz.writeMRC(movie(before), path, idx=idx, **options)
     assert (max(ahead), len(ahead)) == (1, len(FRAMES))
     expected = np.concatenate([old[:idx], FRAMES, old[idx + 8 :]])

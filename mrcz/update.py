@@ -197,7 +197,7 @@ class _Update:
         # What lies behind the cut of a file that is cut, would count as its pixels.
         end = self.reader.table.end
         offset = record.data_offset + first * record.frame_bytes
-        kept = end if _has_left_journal(source, end, record.frame_bytes) else source.size
+        kept = _without_left_journal(source, end, record.frame_bytes)
         with self._in_place(kept=kept) as sink:
             sink.truncate(kept)
             nbytes = self.container.shape[0] * record.frame_bytes
@@ -342,17 +342,23 @@ def _spliced(
 
 _MOST_ADDED = 4096
 """Frames behind the pixels that are searched for what a killed writer has begun."""
+_STEP_BYTES = 1 << 20
 
 
-def _has_left_journal(source: Source, end: int, frame_bytes: int) -> bool:
-    """Return whether a journal was begun behind the pixels, or behind frames to be added.
+def _without_left_journal(source: Source, end: int, frame_bytes: int) -> int:
+    """Return how many bytes of a file count that is uncompressed.
 
-    Between them lies nothing then; whatever others have put there is not to be cut.
+    A journal may have been begun behind the pixels, or behind frames to be added. Where these
+    were not written, nothing lies between. Else they, or what others have put there, stay.
     """
-    for start in islice(range(end, source.size, frame_bytes), _MOST_ADDED):
-        if is_journal(source, start):
-            return True
-        data = source.read(start, min(frame_bytes, source.size - start))
-        if data.count(0) != len(data):
-            return False
-    return False
+    places = islice(range(end, source.size, frame_bytes), _MOST_ADDED)
+    journal = next((place for place in places if is_journal(source, place)), source.size)
+    if journal < source.size and _is_hole(source, end, journal):
+        return end
+    return journal
+
+
+def _is_hole(source: Source, start: int, stop: int) -> bool:
+    steps = range(start, stop, _STEP_BYTES)
+    parts = (source.read(place, min(_STEP_BYTES, stop - place)) for place in steps)
+    return all(part.count(0) == len(part) for part in parts)

@@ -75,6 +75,24 @@ def run_until(count: int, halfway: bool, job: Callable[[], None]) -> bool:
     return status == 9
 
 
+def run_for(seconds: float | None, job: Callable[[], None]) -> bool:
+    """Whether the job was killed, rather than done within this time, if it had a limit."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            job()
+            status = 0
+        finally:
+            os._exit(status)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0, "the writer failed"
+    return os.WIFSIGNALED(status)
+
+
 def read(path: Path, checked: bool) -> np.ndarray:
     """The pixels, whole and in parts; with checksums, where the file had some."""
     for finding in mrcz.verify(path):
@@ -381,6 +399,23 @@ def test_a_journal_that_was_only_begun_is_cut_off(tmp_path: Path, idx: int, adde
     assert path.stat().st_size == 1024 + expected.nbytes
 
 
+@pytest.mark.parametrize("left", [NEW[:1].tobytes(), NEW.tobytes(), OLD.tobytes()])
+def test_a_journal_behind_frames_of_a_killed_append_is_cut_off(
+    tmp_path: Path, left: bytes
+) -> None:
+    """Else the next append reaches it, and leaves it behind the last frame."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(OLD, path)
+    with open(path, "ab") as file:
+        file.write(left + b"MRCZJRNL" + bytes(range(100)))
+    mrcz.writeMRC(OLD[1:2], path, idx=1)
+    assert path.read_bytes() == b"".join((path.read_bytes()[:1024], OLD.tobytes(), left))
+    for number, frame in enumerate(NEW, len(OLD)):
+        mrcz.writeMRC(frame, path, idx=number)
+        assert mrcz.verify(path) == []
+    assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([OLD, NEW]))
+
+
 @pytest.mark.parametrize("surplus", [b"by others", bytes(5000) + b"by others"])
 def test_what_others_put_behind_the_pixels_stays(tmp_path: Path, surplus: bytes) -> None:
     path = tmp_path / "a.mrc"
@@ -410,16 +445,16 @@ def test_a_life_of_writes_and_kills(
         as_they_come, fsync = dice.random() < 0.3, dice.random() < 0.2
         after = np.concatenate([model, new])[: max(len(model), idx + count)]
         after[idx : idx + count] = new
-        child = os.fork()
-        if child == 0:
-            try:
-                mrcz.writeMRC(iter(new) if as_they_come else new, path, idx=idx, fsync=fsync)
-            finally:
-                os._exit(0)
-        if dice.random() < 0.7:
-            time.sleep(dice.uniform(0, 0.006))
-            os.kill(child, signal.SIGKILL)
-        killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+        def job() -> None:
+            mrcz.writeMRC(iter(new) if as_they_come else new, path,  # noqa: B023
+                          idx=idx, fsync=fsync)  # noqa: B023
+
+        how = dice.random()
+        if how < 0.3:  # where it hurts; all the others at any moment, or never
+            killed = run_until(dice.randint(1, 10), dice.random() < 0.5, job)
+        else:
+            killed = run_for(dice.uniform(0, 0.006) if how < 0.8 else None, job)
         kills += killed
         image = read(path, "checksum" in options)
         if np.array_equal(image, after):

@@ -60,40 +60,45 @@ class _Workers:
     def __init__(self) -> None:
         self._lock = threading.Lock()  # see _BloscSettings
         self._condition = threading.Condition(self._lock)
-        self._helping = 0
+        self._helping: list[_Pipeline] = []  # one for each that works, which one it helps
         # Weak, for a caller that was interrupted on its way out.
-        self._limits: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._limits: WeakKeyDictionary[_Pipeline, int] = WeakKeyDictionary()
 
     @property
     def active(self) -> int:
         """How many are at work."""
-        return len(self._limits) + self._helping
+        return len(self._limits) + len(self._helping)
 
-    def begin(self, caller: object, limit: int) -> None:
+    def begin(self, caller: _Pipeline, limit: int) -> None:
         """Count a thread that calls, which may have `limit` at work."""
         with self._lock:
             self._limits[caller] = limit
 
-    def end(self, caller: object) -> None:
-        """Let go of it, and wake those that wait, be it only to end."""
+    def end(self, caller: _Pipeline) -> None:
+        """Let go of it, wake those that wait, be it only to end, and wait for who works for it.
+
+        To join a thread would not do: before Python 3.13 an interrupted `join` has it for dead.
+        """
         with self._lock:
             self._limits.pop(caller, None)
             self._condition.notify_all()
+            while caller in self._helping:
+                self._condition.wait()
 
     def enter(self, pipeline: _Pipeline) -> bool:
         """Wait until one more may work; False when its pipeline is over."""
         with self._lock:
             while not pipeline.is_over:
                 if self.active < max(self._limits.values(), default=1):
-                    self._helping += 1
+                    self._helping.append(pipeline)
                     return True
                 self._condition.wait()
             return False
 
-    def leave(self) -> None:
+    def leave(self, pipeline: _Pipeline) -> None:
         """Let another work."""
         with self._lock:
-            self._helping -= 1
+            self._helping.remove(pipeline)
             self._condition.notify_all()
 
 
@@ -153,7 +158,7 @@ class _Pipeline:
                 try:
                     self._step()
                 finally:
-                    workers.leave()
+                    workers.leave(self)
         except BaseException as error:
             self.fail(error)
 

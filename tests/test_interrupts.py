@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import json
 import linecache
 import os
+import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -18,7 +21,7 @@ import pytest
 import mrcz
 from mrcz import disk, lease, parallel
 
-from .processes import by_night
+from .processes import by_night, run_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # closed by Python, then
 
@@ -155,6 +158,35 @@ def test_helpers_stop_when_their_caller_is_interrupted(monkeypatch: pytest.Monke
     count = len(done)
     assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]
     assert len(done) == count
+
+
+def test_helpers_have_stopped_when_their_caller_is_interrupted_in_its_wait() -> None:
+    """Before Python 3.13 an interrupted `join` has a thread for dead that is at work."""
+    began, ended = threading.Event(), threading.Event()
+
+    def work(item: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            assert began.wait(60)
+            return
+        began.set()
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.run_ordered(range(2), work, threads=2)
+    assert ended.is_set()
+    assert parallel._workers.active == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs to see open files")
+def test_signals_at_random_moments(tmp_path: Path) -> None:
+    seed = by_night(int(time.time()), 20261121)
+    done = run_module("interrupting", by_night(600, 8), seed, tmp_path)
+    assert done.returncode == 0, (seed, done.stderr)
+    assert sum(json.loads(done.stdout).values()) > 10
 
 
 def test_what_a_thread_has_left_behind_holds_up_nobody() -> None:

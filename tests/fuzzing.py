@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import mrcz
-from mrcz import checksums, decoding, journal
+from mrcz import checksums, decoding, headerindex, journal
 
 from . import dm_writer as w
 from .builders import DATA, ramp
@@ -224,17 +224,16 @@ def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) ->
         _seal_journal(data, rng)
         return
     if rng.random() < 0.5:
-        count = rng.choice((16, 8))
-        index = data[112:128] + data[164:196]
-        width = len(index) // count
-        place = width * rng.randrange(count)
-        old = int.from_bytes(index[place : place + width], "little")
-        new = rng.choice((0, old + 1, old - 16, 16, 1 << 8 * width - 1, rng.randrange(len(data))))
-        index[place : place + width] = (new % (1 << 8 * width)).to_bytes(width, "little")
+        index, width = data[112:128] + data[164:196], rng.choice(headerindex._WIDTHS)
+        place = width * rng.randrange(8 * len(index) // width)
+        numbers, mask = int.from_bytes(index, "little"), (1 << width) - 1
+        old = numbers >> place & mask
+        new = rng.choice((0, old + 1, old - 16, 16, 1 << width - 1, rng.randrange(len(data))))
+        numbers ^= (old ^ (new & mask)) << place
+        index = numbers.to_bytes(len(index), "little")
         data[112:128], data[164:196] = index[:16], index[16:]
-        facts = struct.pack("<iqB", struct.unpack_from("<i", data, 8)[0],
-                            struct.unpack_from("<q", data, 144)[0], count)
-        struct.pack_into("<I", data, 160, zlib.crc32(facts + index))
+        (nz,), (packed,) = struct.unpack_from("<i", data, 8), struct.unpack_from("<q", data, 144)
+        struct.pack_into("<I", data, 160, headerindex._check_word(nz, packed, width, index))
         return
     start, end = data.rfind(b"MRCZTRLR"), data.rfind(b"MRCZTEND")
     if 0 < start < end - 16:

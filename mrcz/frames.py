@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from .cache import Cache
 from .codec import CHUNK_HEADER_BYTES, MAX_CHUNK_BYTES, MAX_OVERHEAD, parse_chunk_header
 from .errors import MRCError, MRCFormatError, MRCTruncatedError
 from .header import Record
+from .headerindex import HeaderIndex
 from .locks import ForkSafeLock
 from .sources import Source
 from .trailer import has_trailer
@@ -23,12 +23,12 @@ _unpack_sizes = struct.Struct("<3i").unpack_from
 """Takes nbytes, blocksize and cbytes, the end of a chunk's header."""
 
 _walked = Cache(16 << 20)
-"""What was found in files before, for the next time they are opened: edges, starts, reached.
+"""What was found in files before, for the next time they are opened: edges, index, how far.
 
 Tables of the same file share it. They write the same, and each step is complete in itself."""
 _FEW_FRAMES = 64
 """Up to here, walking is nothing."""
-_RECORD_KEYS = ("nz", "packed_bytes", "dmin", "dmax", "dmean", "rms", "index_check")
+_RECORD_KEYS = ("nz", "packed_bytes", "dmin", "dmax", "dmean", "rms")
 
 
 class FrameTable:
@@ -62,6 +62,7 @@ class FrameTable:
         self._record = record
         self._lock = ForkSafeLock()
         self._window = (0, b"")  # where it starts, and what was read there
+        self._walked_to: dict[int, int]  # number of an entry of the index to frame
         if record.compressor is None:
             # A frame at least, and of each other what a chunk has: sizes that lie are refused
             # before anybody makes something for each frame.
@@ -84,25 +85,23 @@ class FrameTable:
             self._edges = array("q", (edges + record.data_offset).tobytes())
             return
         name = (source.version, record.data_offset, record.frame_bytes,
-                *(record.fields[key] for key in _RECORD_KEYS))
+                *(record.fields[key] for key in _RECORD_KEYS), *record.fields["labels"])
         known = None if source.version is None else _walked.get(name)
         if known is not None:
-            self._edges, self._starts, self._reached = known
+            self._edges, self._index, self._walked_to = known
             return
         try:
-            self._edges = array("q", [0]) * (record.nz + 1)  # 0: not known yet
+            self._edges = array("q", bytes(8 * (record.nz + 1)))  # 0: not known yet
         except MemoryError as error:
             raise MRCError(f"{record.path}: not enough memory to count {record.nz} frames"
                            ) from error
-        index = {0: record.data_offset}
-        if record.nz > 1:
-            index.update(self._usable_index())
-        for frame, offset in index.items():
-            self._edges[frame] = offset
-        self._starts = sorted(index)
-        self._reached = list(self._starts)
+        self._edges[0] = record.data_offset
+        self._index = self._usable_index()
+        if self._index:
+            self._edges[record.nz] = record.data_offset + record.fields["packed_bytes"]
+        self._walked_to = {}
         if source.version is not None and record.nz > _FEW_FRAMES:
-            known = self._edges, self._starts, self._reached
+            known = self._edges, self._index, self._walked_to
             _walked.put(name, known, 8 * len(self._edges))
 
     def _too_short(self) -> MRCTruncatedError:
@@ -132,17 +131,17 @@ class FrameTable:
         return f"; {count} of {self._record.nz} frames are whole, and repair saves them" \
             if count else ""
 
-    def _usable_index(self) -> dict[int, int]:
-        """Return the header's index, if the file ends where it should.
+    def _usable_index(self) -> HeaderIndex:
+        """Return the header's index; none of a file that doesn't end where it should.
 
         A stream has to be unpacked up to a frame anyway: the index would not spare that.
         """
         record, source = self._record, self._source
         index, size = record.index, source.known_size
         if not index or size is None:
-            return {}
+            return HeaderIndex()
         end = record.data_offset + int(record.fields["packed_bytes"])
-        return index if size == end or has_trailer(source, end) else {}
+        return index if size == end or has_trailer(source, end) else HeaderIndex()
 
     def __len__(self) -> int:
         return self._record.nz
@@ -166,8 +165,9 @@ class FrameTable:
             return start, stop
         if not (self._edges[first] and self._edges[last]):
             with self._lock():
-                self._find(first)
-                self._find(last)
+                for frame in (first, last):
+                    if not self._edges[frame]:
+                        self._find(frame)
         start, stop = self._edges[first], self._edges[last]
         if stop - start < count * CHUNK_HEADER_BYTES:
             raise MRCFormatError(f"frame {last - 1} does not lie where the header's index has it",
@@ -204,10 +204,20 @@ class FrameTable:
 
     def _find(self, frame: int) -> None:
         """Find where a frame starts, and those between it and the one before in the index."""
-        part = bisect_right(self._starts, frame) - 1
-        if self._reached[part] < frame:
-            self._walk(self._reached[part], frame)
-            self._reached[part] = frame
+        index, record = self._index, self._record
+        number = min(frame // index.step, len(index))
+        first = number * index.step
+        if not self._edges[first]:
+            start = index.start(number)
+            if not 0 < start <= record.fields["packed_bytes"]:
+                raise MRCFormatError(f"the header's index has frame {first} outside of the file",
+                                     path=record.path, expected="a byte of the chunks",
+                                     found=start)
+            self._edges[first] = record.data_offset + start
+        reached = self._walked_to.get(number, first)
+        if reached < frame:
+            self._walk(reached, frame)
+            self._walked_to[number] = frame
 
     def _walk(self, first: int, last: int) -> None:
         """Walk from frame to frame; less than a microsecond each, so all is inline."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import MRCFormatError, MRCTruncatedError
-from .headerindex import INDEX_HEAD_BYTES, INDEX_TAIL_BYTES, read_index
+from .headerindex import LABEL_BYTES, MOST_LABELS, HeaderIndex, find_index, labels_in_use
 from .modes import (
     COMPRESSOR_ENUM,
     COMPRESSOR_FACTOR,
@@ -59,16 +59,15 @@ HEADER_DTYPE = np.dtype(
         ("nsymbt", "<i4"),  # bytes of extended header
         ("extra1", "V8"),
         ("exttyp", "S4"), ("nversion", "<i4"),
-        ("index_head", f"V{INDEX_HEAD_BYTES}"),  # MRCZ >= 1.0, compressed
-        ("extra2", "V4"),
+        ("extra2", "V20"),
         ("voltage", "<f4"), ("c3", "<f4"), ("gain", "<f4"),  # kV, mm, counts/e-
         ("packed_bytes", "<i8"),
         ("imod_stamp", "<i4"), ("imod_flags", "<i4"),
-        ("index_check", "<u4"), ("index_tail", f"V{INDEX_TAIL_BYTES}"),
+        ("extra3", "V36"),
         ("origin", "<f4", 3),
         ("map", "S4"), ("machst", "V4"),
         ("rms", "<f4"),
-        ("nlabl", "<i4"), ("labels", "S80", 10),
+        ("nlabl", "<i4"), ("labels", f"S{LABEL_BYTES}", MOST_LABELS),
     ]
 )  # fmt: skip
 """The record, little-endian; ``.newbyteorder('>')`` is the other one."""
@@ -157,7 +156,8 @@ class Record:
     @property
     def labels(self) -> list[str]:
         """The text labels in use, without padding."""
-        texts = [raw.decode("latin-1").strip("\0 ") for raw in self.fields["labels"]]
+        texts = [raw.decode("latin-1").strip("\0 ")
+                 for raw in labels_in_use(self.fields["labels"])]
         return [text for text in texts if text]
 
     @cached_property
@@ -227,14 +227,9 @@ class Record:
         return None
 
     @property
-    def index(self) -> dict[int, int]:
-        """Offsets of some chunks, frame to byte offset in the file; empty without an index."""
-        if self.compressor is None:
-            return {}
-        fields = self.fields
-        starts = read_index(self.nz, fields["packed_bytes"],
-                            fields["index_head"] + fields["index_tail"], fields["index_check"])
-        return {frame: self.data_offset + start for frame, start in starts.items()}
+    def index(self) -> HeaderIndex:
+        """Where some chunks start; void in a file without an index."""
+        return find_index(self.fields["labels"], self.nz, self.fields["packed_bytes"])
 
     @property
     def items_are_volumes(self) -> bool:

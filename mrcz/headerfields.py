@@ -10,12 +10,11 @@ import numpy as np
 
 from .__version__ import __version__
 from .header import DTYPES, LIST_LABEL, VOLUME, VOLUME_STACK
-from .headerindex import make_index
+from .headerindex import with_index
 from .modes import COMPRESSOR_FACTOR, REVERSE_COMPRESSOR_ENUM, Mode
 
 __all__ = ["HeaderFields"]
 
-_NO_INDEX = {"index_check": 0, "index_head": b"", "index_tail": b""}
 _MACHINE_STAMP = {"<": b"DD\0\0", ">": b"\x11\x11\0\0"}
 
 
@@ -88,7 +87,6 @@ class HeaderFields:
         if self.slices:
             labels.append(f"{LIST_LABEL}{self.slices}".encode())
         ends = dict(enumerate(accumulate(self.lengths), 1))
-        index = make_index(nz, self.packed_bytes, ends) if self.lengths else _NO_INDEX
         record = np.zeros((), DTYPES[self.byteorder])
         with np.errstate(over="ignore"):
             record[()] = (
@@ -101,14 +99,14 @@ class HeaderFields:
                 self.ispg, self.metadata_bytes,
                 b"",
                 b"json" if self.metadata_bytes else b"", 20141,
-                index["index_head"], b"",
+                b"",
                 self.voltage, self.c3, self.gain,
                 self.packed_bytes,
                 0, 0,
-                index["index_check"], index["index_tail"],
+                b"",
                 (0.0, 0.0, 0.0),
                 b"MAP ", _MACHINE_STAMP[self.byteorder],
                 self.rms,
-                len(labels), labels + [b""] * (10 - len(labels)),
+                len(labels), with_index(labels, nz, self.packed_bytes, ends),
             )  # fmt: skip
         return record.tobytes()

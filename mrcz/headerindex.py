@@ -1,97 +1,144 @@
-"""The index in the record of a compressed file: where some of its chunks start."""
+"""The index in the record of a compressed file: where some of its chunks start.
+
+It lies in the text labels that are not in use.
+"""
 
 from __future__ import annotations
 
 import struct
 from binascii import crc32
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, pairwise
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-__all__ = ["INDEX_HEAD_BYTES", "INDEX_TAIL_BYTES", "make_index", "read_index"]
+__all__ = ["LABEL_BYTES", "MOST_LABELS", "HeaderIndex", "find_index", "labels_in_use",
+           "with_index"]  # fmt: skip
 
-INDEX_HEAD_BYTES, INDEX_TAIL_BYTES = 16, 32
-"""Bytes of the record that the index has, in two places."""
-_INDEX_BYTES = INDEX_HEAD_BYTES + INDEX_TAIL_BYTES
-_WIDTHS = (6, 12, 24, 48)
-"""Bits of an entry: many short ones if they suffice, else few long ones."""
+MOST_LABELS, LABEL_BYTES = 10, 80
+_MAGIC = b"\0idx"  # no text begins so
+_HEAD = struct.Struct("<4sII")
+"""Magic, CRC-32, bytes an entry."""
+_CHECKED = struct.Struct("<iqI")
+"""NZ, packed bytes, bytes an entry: what the CRC-32 is of, and the bytes of the entries."""
+_CODES = {1: "b", 2: "h", 4: "i", 8: "q"}
+"""Bytes an entry to what `struct` calls it. Fewer bytes, more entries."""
 
 
-def _frames(nz: int, width: int) -> range:
-    """Return the frames that have entries, a power of two apart.
+@dataclass(frozen=True)
+class HeaderIndex:
+    """Where every `step`-th chunk starts, counted from the first one; nothing where it is void.
+
+    Attributes
+    ----------
+    step : int
+        Frames an entry.
+    usual : int
+        Bytes of so many chunks if all had one length.
+    itemsize : int
+        Bytes an entry.
+    entries : bytes
+        By how much each `step` chunks are longer than `usual`.
+    """
+
+    step: int = 1
+    usual: int = 0
+    itemsize: int = 1
+    entries: bytes = b""
+
+    def __len__(self) -> int:
+        return len(self.entries) // self.itemsize
+
+    def start(self, number: int) -> int:
+        """Return where the chunk of frame ``number * step`` starts."""
+        longer: tuple[int, ...] = struct.unpack_from(f"<{number}{_CODES[self.itemsize]}",
+                                                     self.entries)
+        return number * self.usual + sum(longer)
+
+    def by_frame(self) -> dict[int, int]:
+        """Return frame to start, of all that are known."""
+        return {number * self.step: self.start(number) for number in range(1, len(self) + 1)}
+
+
+def labels_in_use(labels: Sequence[bytes]) -> list[bytes]:
+    """Return the labels before the index and the empty ones behind them."""
+    texts = list(labels)
+    for number, label in enumerate(labels):
+        if label.startswith(_MAGIC):
+            del texts[number:]
+            break
+    while texts and not texts[-1].strip(b"\0 "):
+        texts.pop()
+    return texts
+
+
+def _frames(nz: int, most: int) -> range:
+    """Return the frames of at most `most` entries, a power of two apart.
 
     So entries stay right, or every second one does, when frames are appended.
     """
-    count, step = 8 * _INDEX_BYTES // width, 1
-    while (nz - 1) // step > count:
+    step = 1
+    while (nz - 1) // step > most:
         step *= 2
     return range(step, nz, step)
 
 
-def _line(frame: int, nz: int, packed_bytes: int) -> int:
-    """Return where a chunk would start if all were of a length."""
-    return frame * packed_bytes // nz
-
-
-def _check_word(nz: int, packed_bytes: int, width: int, data: bytes) -> int:
-    return crc32(struct.pack("<iqB", nz, packed_bytes, width) + data)
-
-
-def _pack(numbers: Sequence[int], width: int) -> bytes | None:
-    """Return signed numbers of `width` bits, the first one lowest; None if one needs more."""
-    half, packed = 1 << (width - 1), 0
-    for place, number in enumerate(numbers):
-        if not -half <= number < half:
-            return None
-        packed |= (number & (2 * half - 1)) << (place * width)
-    return packed.to_bytes(_INDEX_BYTES, "little")
-
-
-def _unpack(data: bytes, width: int) -> Iterator[int]:
-    """Yield what `_pack` took, and zeros behind it."""
-    half, packed = 1 << (width - 1), int.from_bytes(data, "little")
-    for place in range(0, 8 * _INDEX_BYTES, width):
-        yield ((packed >> place & (2 * half - 1)) ^ half) - half
-
-
-def make_index(nz: int, packed_bytes: int, starts: Mapping[int, int]) -> dict[str, Any]:
-    """Return the fields of the index.
+def with_index(
+    labels: Sequence[bytes], nz: int, packed_bytes: int, starts: Mapping[int, int]
+) -> list[bytes]:
+    """Return the ten labels: those in use, and the index in place of the others.
 
     Parameters
     ----------
+    labels : sequence of bytes
+        Those of now, in use or not.
     nz, packed_bytes : int
         As in the record.
     starts : mapping of int to int
         Frame to offset of its chunk, counted from the first chunk, of those that are known.
     """
-    check, data = 0, bytes(_INDEX_BYTES)
-    for width in _WIDTHS:
-        frames = _frames(nz, width)
-        if all(frame in starts for frame in frames):
-            deviations = [starts[frame] - _line(frame, nz, packed_bytes) for frame in frames]
-            packed = _pack([each - before for before, each in pairwise([0, *deviations])], width)
-            if packed is not None:
-                check, data = _check_word(nz, packed_bytes, width, packed), packed
-                break
-    return {"index_check": check, "index_head": data[:INDEX_HEAD_BYTES],
-            "index_tail": data[INDEX_HEAD_BYTES:]}
+    texts = labels_in_use(labels)
+    room = (MOST_LABELS - len(texts)) * LABEL_BYTES
+    index = _pack(room - _HEAD.size, nz, packed_bytes, starts).ljust(room, b"\0")
+    return texts + [index[start : start + LABEL_BYTES] for start in range(0, room, LABEL_BYTES)]
 
 
-def read_index(nz: int, packed_bytes: int, data: bytes, check: int) -> dict[int, int]:
-    """Return frame to offset of its chunk, counted from the first one; empty if it is void.
+def _pack(room: int, nz: int, packed_bytes: int, starts: Mapping[int, int]) -> bytes:
+    """Return the index with entries as short as they may be; nothing where none fits."""
+    for itemsize, code in _CODES.items() if nz > 1 and starts and room > 0 else ():
+        frames = _frames(nz, room // itemsize)
+        if any(frame not in starts for frame in frames):
+            continue
+        edges = [0, *(starts[frame] for frame in frames)]
+        usual = frames.step * (packed_bytes // nz)
+        entries = [stop - start - usual for start, stop in pairwise(edges)]
+        half = 1 << (8 * itemsize - 1)
+        if -half <= min(entries) and max(entries) < half:
+            data = struct.pack(f"<{len(frames)}{code}", *entries)
+            check = crc32(_CHECKED.pack(nz, packed_bytes, itemsize) + data)
+            return _HEAD.pack(_MAGIC, check, itemsize) + data
+    return b""
+
+
+def find_index(labels: Sequence[bytes], nz: int, packed_bytes: int) -> HeaderIndex:
+    """Return the index that lies behind the labels in use, or a void one.
 
     Parameters
     ----------
-    nz, packed_bytes, check : int
-        Fields of the record.
-    data : bytes
-        Both parts of the index.
+    labels : sequence of bytes
+        All ten.
+    nz, packed_bytes : int
+        As in the record.
     """
-    for width in _WIDTHS if check else ():
-        if _check_word(nz, packed_bytes, width, data) == check:
-            deviations = accumulate(_unpack(data, width))
-            starts = {frame: _line(frame, nz, packed_bytes) + deviation
-                      for frame, deviation in zip(_frames(nz, width), deviations, strict=False)}
-            edges = [0, *starts.values(), packed_bytes]
-            return starts if edges == sorted(edges) else {}
-    return {}
+    void = HeaderIndex()
+    first = next((number for number, label in enumerate(labels) if label.startswith(_MAGIC)), None)
+    if first is None:
+        return void
+    data = b"".join(label.ljust(LABEL_BYTES, b"\0") for label in labels[first:])
+    _, check, itemsize = _HEAD.unpack_from(data)
+    if itemsize not in _CODES:
+        return void
+    frames = _frames(nz, (len(data) - _HEAD.size) // itemsize)
+    entries = data[_HEAD.size : _HEAD.size + len(frames) * itemsize]
+    if crc32(_CHECKED.pack(nz, packed_bytes, itemsize) + entries) != check:
+        return void
+    return HeaderIndex(frames.step, frames.step * (packed_bytes // nz), itemsize, entries)

@@ -18,7 +18,7 @@ from .codec import MAX_CHUNK_BYTES, compress, parse_options
 from .disk import AtomicFile
 from .errors import MRCError, MRCFormatError
 from .header import HEADER_BYTES, Record, amend
-from .headerindex import make_index
+from .headerindex import with_index
 from .lease import blosc_settings
 from .pixels import Pixels
 from .progress import Advance, shown, title_of, unseen
@@ -226,8 +226,10 @@ class _ChunkSalvage:
                 position += len(data)
                 self._advance(len(data))
             packed = position - record.data_offset
-            index = make_index(record.nz, packed, dict(enumerate(accumulate(lengths), 1)))
-            fields = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed, **index)
+            labels = with_index(record.fields["labels"], record.nz, packed,
+                                dict(enumerate(accumulate(lengths), 1)))
+            fields = amend(head[:HEADER_BYTES], record.byteorder, packed_bytes=packed,
+                           labels=labels)
             head = fields + head[HEADER_BYTES:]
             if can_hash():
                 sink.write_at(position, make_trailer(record.data_offset, lengths, checksums,

@@ -24,7 +24,7 @@ from .disk import AtomicFile, InPlaceFile, held_for_change
 from .encoding import FrameEncoder
 from .errors import FrameIndexError, MRCError
 from .header import HEADER_BYTES, VOLUME, Record, amend
-from .headerindex import make_index
+from .headerindex import with_index
 from .journal import is_journal
 from .options import WriteOptions
 from .pixels import writable_mode
@@ -238,13 +238,12 @@ class _Update:
             checksums = None
             if trailer is not None:
                 checksums = _spliced(trailer, record.nz, record.nz, encoder)
-            starts = {frame: offset - record.data_offset for frame, offset in
-                      record.index.items()}
+            starts = record.index.by_frame()
             starts |= enumerate(accumulate(encoder.lengths, initial=start - record.data_offset),
                                 record.nz)
             nz, packed = record.nz + len(encoder.lengths), encoder.end - record.data_offset
             self._finish(sink, nz, None, checksums, packed_bytes=packed,
-                         **make_index(nz, packed, starts))
+                         labels=with_index(record.fields["labels"], nz, packed, starts))
 
     def _trailer(self) -> Trailer | None:
         """Return the index and checksums, made now where they are asked for and missing."""
@@ -282,7 +281,8 @@ class _Update:
                       **dict(enumerate((edge + shift for edge in edges[last:]), last))}
             nz, packed = max(record.nz, first + len(encoder.lengths)), end - record.data_offset
             self._finish(sink, nz, encoder.statistics if first == 0 else None, checksums,
-                         packed_bytes=packed, **make_index(nz, packed, starts))
+                         packed_bytes=packed,
+                         labels=with_index(record.fields["labels"], nz, packed, starts))
             sink.commit()
         finally:
             sink.abort()

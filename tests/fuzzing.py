@@ -25,6 +25,7 @@ import time
 import traceback
 import warnings
 import zlib
+from binascii import crc32
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -224,22 +225,35 @@ def _seal(data: bytearray, base: Base, bases: list[Base], rng: random.Random) ->
         _seal_journal(data, rng)
         return
     if rng.random() < 0.5:
-        index, width = data[112:128] + data[164:196], rng.choice(headerindex._WIDTHS)
-        place = width * rng.randrange(8 * len(index) // width)
-        numbers, mask = int.from_bytes(index, "little"), (1 << width) - 1
-        old = numbers >> place & mask
-        new = rng.choice((0, old + 1, old - 16, 16, 1 << width - 1, rng.randrange(len(data))))
-        numbers ^= (old ^ (new & mask)) << place
-        index = numbers.to_bytes(len(index), "little")
-        data[112:128], data[164:196] = index[:16], index[16:]
-        (nz,), (packed,) = struct.unpack_from("<i", data, 8), struct.unpack_from("<q", data, 144)
-        struct.pack_into("<I", data, 160, headerindex._check_word(nz, packed, width, index))
+        _seal_index(data, rng)
         return
     start, end = data.rfind(b"MRCZTRLR"), data.rfind(b"MRCZTEND")
     if 0 < start < end - 16:
         place = start + rng.randrange(8, end - 8 - start)
         data[place] = rng.randrange(256)
         struct.pack_into("<Q", data, end - 8, checksums.hash_of(bytes(data[start : end - 8])))
+
+
+def _seal_index(data: bytearray, rng: random.Random) -> None:
+    """Change how many bytes the entries of the header's index have, or one of them."""
+    start = data.find(headerindex._MAGIC, 224, 1024 - headerindex._HEAD.size)
+    if start < 0:
+        return
+    (nz,), (packed,) = struct.unpack_from("<i", data, 8), struct.unpack_from("<q", data, 144)
+    first = start + headerindex._HEAD.size
+    itemsize = headerindex._HEAD.unpack_from(data, start)[2]
+    if itemsize not in headerindex._CODES or rng.random() < 0.1:
+        itemsize = rng.choice(list(headerindex._CODES))
+    count = len(headerindex._frames(nz, (1024 - first) // itemsize))
+    if count:
+        place = first + itemsize * rng.randrange(count)
+        old = int.from_bytes(data[place : place + itemsize], "little")
+        new = rng.choice((0, old + 1, old - 16, 16, 1 << 8 * itemsize - 1,
+                          rng.randrange(len(data))))
+        data[place : place + itemsize] = (new % (1 << 8 * itemsize)).to_bytes(itemsize, "little")
+    entries = bytes(data[first : first + count * itemsize])
+    check = crc32(headerindex._CHECKED.pack(nz, packed, itemsize) + entries)
+    headerindex._HEAD.pack_into(data, start, headerindex._MAGIC, check, itemsize)
 
 
 def _seal_journal(data: bytearray, rng: random.Random) -> None:

@@ -21,7 +21,7 @@ FRAMES = np.random.default_rng(6).poisson(1, (256, 32, 32)).astype("int8")
 def without_index(path: Path) -> None:
     """Make a file as other programs do."""
     data = bytearray(path.read_bytes())
-    data[112:128], data[160:196] = bytes(16), bytes(36)
+    data[304:1024] = bytes(720)
     path.write_bytes(data)
 
 

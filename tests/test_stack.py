@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import mrcz
 from mrcz import codec, sources
-from mrcz.headerindex import make_index, read_index
+from mrcz.headerindex import find_index, labels_in_use, with_index
 
 SHAPE = (6, 40, 33)
 KINDS = ("raw", "zstd", "lz4", "uint4", "big-endian", "list", "gzip", "incompressible")
@@ -216,17 +217,19 @@ def test_memmap_of_a_compressed_file_is_a_stack(
 
 def index_of(path: Path) -> dict[int, int]:
     with mrcz.open(path) as stack:
-        return dict(stack._reader.record.index)
+        record = stack._reader.record
+        return {frame: record.data_offset + start
+                for frame, start in record.index.by_frame().items()}
 
 
-@pytest.mark.parametrize("count", [1, 2, 9, 10, 17, 64, 65, 200])
+@pytest.mark.parametrize("count", [1, 2, 9, 88, 90, 360, 1500])
 @pytest.mark.parametrize("endian", ["le", "be"])
 def test_header_index_points_at_frames(tmp_path: Path, count: int, endian: str) -> None:
     path = tmp_path / "a.mrcz"
     movie = np.random.default_rng(0).poisson(1, (count, 8, 9)).astype("int16")
     mrcz.writeMRC(movie, path, compressor="zstd", endian=endian, meta={"a": 1})
     index = index_of(path)
-    assert min(count - 1, 16) <= len(index) <= 64
+    assert min(count - 1, 176) <= len(index) <= 708
     order = np.random.default_rng(1).permutation(count)
     with mrcz.open(path, cache_bytes=0) as stack:
         for frame in order[:20]:
@@ -243,7 +246,7 @@ def test_header_index_follows_appending_and_overwriting(tmp_path: Path) -> None:
     for number in range(1, 70):
         mrcz.writeMRC(movie[number], path, idx=number)
         index = index_of(path)
-        assert min(number, 16) <= len(index) <= 64
+        assert len(index) == number
         with mrcz.open(path) as stack:
             table = stack._reader.table
             assert table.span(0, number + 1)[1] == path.stat().st_size
@@ -260,27 +263,46 @@ def test_header_index_follows_appending_and_overwriting(tmp_path: Path) -> None:
             assert all(stack._reader.table.span(f)[0] == offset for f, offset in index.items())
 
 
-def test_header_index_of_chunks_that_differ_much() -> None:
-    """From 64 entries, of chunks within 32 bytes of the mean, to eight, which reach anywhere."""
-    for lengths, step in (([1 << 31] * 256, 4), (range(100), 4), ([600, 1400] * 128, 4),
-                          ([1400] * 128 + [600] * 128, 16), ([1 << 19] * 192 + [16] * 64, 16),
-                          ([1 << 22] * 192 + [16] * 64, 32), ([1 << 33] * 129 + [16] * 127, 32)):
-        nz, edges = len(lengths), list(accumulate(lengths, initial=0))
-        fields = make_index(nz, edges[-1], dict(enumerate(edges)))
-        data = fields["index_head"] + fields["index_tail"]
-        index = read_index(nz, edges[-1], data, fields["index_check"])
-        assert index == {frame: edges[frame] for frame in range(step, nz, step)}
-        assert not read_index(nz + 1, edges[-1], data, fields["index_check"])
+LABEL = b"MRCZ1.0.0"
+
+
+@pytest.mark.parametrize(("lengths", "step"), [
+    ([1 << 31] * 4096, 8), (range(1000), 4), ([600, 700] * 512, 2),
+    ([1000] * 2048 + [600] * 2048, 16), ([1 << 24] * 384 + [16] * 128, 4),
+    ([1 << 33] * 257 + [16] * 255, 8), ([100], 1), ([100] * 2, 1)])
+def test_header_index_of_chunks_that_differ(lengths: Sequence[int], step: int) -> None:
+    """Entries have a byte where chunks are within 128 bytes of the mean, eight reach anywhere."""
+    nz, edges = len(lengths), list(accumulate(lengths, initial=0))
+    labels = with_index([LABEL], nz, edges[-1], dict(enumerate(edges)))
+    assert labels_in_use(labels) == [LABEL] == labels[:1]
+    assert [len(label) for label in labels[1:]] == [80] * 9
+    found = find_index(labels, nz, edges[-1])
+    assert found.by_frame() == {frame: edges[frame] for frame in range(step, nz, step)}
+    assert not find_index(labels, nz + 1, edges[-1])
+    assert not find_index(labels, nz, edges[-1] + 1)
+
+
+@pytest.mark.parametrize("used", range(1, 11))
+def test_header_index_beside_other_labels(used: int) -> None:
+    texts = [LABEL, *(b"label %d" % number for number in range(1, used))]
+    edges = [100 * frame for frame in range(100)]
+    before = with_index([LABEL], 99, edges[-1], dict(enumerate(edges)))
+    labels = with_index([*texts, *before[used:]], 99, edges[-1], dict(enumerate(edges)))
+    assert len(labels) == 10
+    assert labels_in_use(labels) == texts
+    found = find_index(labels, 99, edges[-1]).by_frame()
+    assert found == {frame: edges[frame] for frame in found}
+    assert len(found) == (98 if used < 9 else 49 if used == 9 else 0)
 
 
 def test_header_index_without_all_starts() -> None:
     """As after an append to a file that had few long entries."""
-    edges = [100 * frame for frame in range(65)]
-    few = {frame: edges[frame] for frame in range(0, 65, 8)}
-    fields = make_index(64, edges[-1], few)
-    assert len(read_index(64, edges[-1], fields["index_head"] + fields["index_tail"],
-                          fields["index_check"])) == 7
-    assert make_index(64, edges[-1], {0: 0})["index_check"] == 0
+    few = {frame: 100 * frame for frame in range(0, 65, 8)}
+    assert with_index([LABEL], 64, 6400, few)[1:] == [bytes(80)] * 9
+    edges = [100 * frame for frame in range(1025)]
+    few = {frame: edges[frame] for frame in range(0, 1025, 16)}
+    labels = with_index([LABEL], 1024, edges[-1], few)
+    assert len(find_index(labels, 1024, edges[-1])) == 63
 
 
 def test_a_wrong_header_index_is_never_a_wrong_frame(tmp_path: Path) -> None:
@@ -288,7 +310,9 @@ def test_a_wrong_header_index_is_never_a_wrong_frame(tmp_path: Path) -> None:
     movie = np.random.default_rng(0).poisson(1, (40, 8, 9)).astype("int16")
     mrcz.writeMRC(movie, path, compressor="zstd")
     raw = path.read_bytes()
-    for offset in [*range(112, 128), *range(160, 196)]:
+    start = raw.index(b"\0idx")
+    assert start == 304
+    for offset in range(start, start + 12 + 39):
         damaged = bytearray(raw)
         damaged[offset] ^= 0x41
         path.write_bytes(damaged)
@@ -297,6 +321,16 @@ def test_a_wrong_header_index_is_never_a_wrong_frame(tmp_path: Path) -> None:
     path.write_bytes(raw + b"\0")  # somebody else has written here
     with mrcz.open(path) as stack:
         assert np.array_equal(stack[33], movie[33])
+
+
+def test_other_programs_see_the_index_as_no_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.zeros((40, 8, 9), "int16"), path, compressor="zstd")
+    header, _ = mrcz.readMRCHeader(path)
+    assert header.labels == ["MRCZ1.0.0"]
+    assert header.record.fields["nlabl"] == 1
+    assert path.read_bytes()[112:132] == bytes(20)  # nor in what others call extra space
+    assert path.read_bytes()[160:196] == bytes(36)
 
 
 def test_one_of_many_frames_needs_few_reads(

@@ -26,6 +26,7 @@ from ..header import (
     amend,
     parse,
 )
+from ..headerindex import MOST_LABELS, labels_in_use, with_index
 from ..importers import CHANNELS, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
@@ -54,8 +55,6 @@ NUMPY, TIFF = (".npy",), (".tif", ".tiff")
 WRITTEN = (*MRC_SUFFIXES, *NUMPY, *TIFF)
 HISTORY = "mrczConvert"
 """Key of the metadata that tells what was done."""
-
-MOST_LABELS = 10
 
 EPILOG = """\
 examples:
@@ -347,12 +346,15 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
                        "mrcz compress keeps it", record.path, extended, fields["nsymbt"])
     with FileSource(path) as source:
         new = source.read(0, HEADER_BYTES)
-    own = [text for text in _labels(new) if text.startswith(b"MRCZ")]
-    old = [text for text in fields["labels"] if text.strip(b"\0 ")
+    written = parse(new, path=path)
+    own = labels_in_use(written.fields["labels"])
+    old = [text for text in labels_in_use(fields["labels"]) if text.strip(b"\0 ")
            and not text.startswith(b"MRCZ")]
     labels = [*own, *old][:MOST_LABELS]
     changes: dict[str, Any] = {
-        "labels": labels + [b""] * (MOST_LABELS - len(labels)), "nlabl": len(labels),
+        "labels": with_index(labels, written.nz, written.fields["packed_bytes"],
+                             written.index.by_frame()),
+        "nlabl": len(labels),
         "cellb": fields["cellb"],
     }
     # The start is in pixels of the file's own axes, the origin in Angstrom of the cell's.
@@ -369,7 +371,7 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
                                                                     record.nx)):
         changes["ispg"] = fields["ispg"]
         if plan.bins == (1, 1, 1):
-            changes.update(_cell_of(record, parse(new, path=path)))
+            changes.update(_cell_of(record, written))
     file = InPlaceFile(path)
     try:
         file.write_at(0, amend(new, "<", **changes))
@@ -391,7 +393,3 @@ def _cell_of(record: Record, written: Record) -> dict[str, Any]:
         return {}
     z, y, x = written.pixelsize
     return {"mx": mx, "my": my, "mz": mz, "cella": (x * mx, y * my, z * mz)}
-
-
-def _labels(head: bytes) -> list[bytes]:
-    return [head[224 + 80 * n : 304 + 80 * n].rstrip(b"\0 ") for n in range(MOST_LABELS)]

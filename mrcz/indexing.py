@@ -34,6 +34,14 @@ class Selection:
     key: tuple[Any, ...]
     by_frame: bool
 
+    @property
+    def narrows(self) -> bool:
+        """Whether the result is smaller than the frames and rows it comes from."""
+        _, rows, *rest = (part for part in self.key if part is not None)
+        return (isinstance(rows, np.ndarray)
+                or (isinstance(rows, slice) and abs(rows.step or 1) > 1)
+                or any(not isinstance(part, slice) or part != slice(None) for part in rest))
+
 
 def select(key: Any, shape: tuple[int, ...]) -> Selection:
     """Split an index.

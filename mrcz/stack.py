@@ -15,6 +15,7 @@ from .cache import Cache
 from .errors import MissingCodecError, MRCError
 from .headerdict import HeaderDict
 from .indexing import Selection, select
+from .locks import ForkSafeLock
 from .parallel import threads_of
 from .pixels import Pixels
 from .reader import MRCReader
@@ -36,7 +37,8 @@ class Stack:
 
     Made by `mrcz.open`, whose parameters are those of this class. Indexing is NumPy's, and
     reads only the frames, and of these only the blocks of rows, that it needs. Safe to use
-    from several threads; pickles as the file's path.
+    from several threads. Pickles as the file's path: the file is opened again when something
+    is asked of the copy, and has to be the same then.
 
     Attributes
     ----------
@@ -72,41 +74,48 @@ class Stack:
         if isinstance(file, (str, bytes, os.PathLike)):
             file = os.fsdecode(file)
             file = file if is_url(file) else os.path.abspath(file)
+        threads_of(n_threads)  # refuses here what every read would
         self._file = file
         self._options: dict[str, Any] = {
             "endian": endian, "convention": fileConvention, "verify": verify,
         }  # fmt: skip
         self._pixelunits = pixelunits
         self._n_threads = n_threads
-        threads_of(n_threads)  # refuses here what every read would
         self._cache = Cache(integer("cache_bytes", cache_bytes, 0))
-        self._reader = MRCReader(file, **self._options, cache=self._cache)
-        self._identity = self._reader.source.identity
-        if isinstance(self._reader.source, StreamSource):
+        self._opening = ForkSafeLock()
+        self._opened: MRCReader | None = MRCReader(file, **self._options, cache=self._cache)
+        self._identity = self._opened.source.identity
+        if isinstance(self._opened.source, StreamSource):
             logger.warning("%s can only be read from its start on: what is asked for, and all "
                            "before it, is decompressed once and kept", self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         if not self._is_path:
             raise TypeError("a Stack of a file object can't be pickled, only one of a path")
-        return {
-            "file": self._file,
-            "options": self._options,
-            "pixelunits": self._pixelunits,
-            "n_threads": self._n_threads,
-            "cache_bytes": self._cache.limit,
-            "identity": self._identity,
-        }
+        state = self.__dict__ | {"_cache": self._cache.limit}
+        del state["_opening"], state["_opened"]
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(  # type: ignore[misc]
-            state["file"], endian=state["options"]["endian"], pixelunits=state["pixelunits"],
-            fileConvention=state["options"]["convention"], n_threads=state["n_threads"],
-            cache_bytes=state["cache_bytes"], verify=state["options"]["verify"],
-        )  # fmt: skip
-        if self._identity != state["identity"]:
-            self.close()
-            raise MRCError(f"{self.path} has changed since the Stack was made; open it anew")
+        # Nothing is opened yet: a cluster's scheduler unpickles too, and needs no files. Nor can
+        # this fail: a worker that can't unpickle what it gets leaves others waiting for ever.
+        self.__dict__.update(state, _cache=Cache(state["_cache"]), _opening=ForkSafeLock(),
+                             _opened=None)
+
+    @property
+    def _reader(self) -> MRCReader:
+        if self._opened is None:
+            with self._opening():
+                if self._opened is None:
+                    self._opened = self._open_again()
+        return self._opened
+
+    def _open_again(self) -> MRCReader:
+        reader = MRCReader(self._file, **self._options, cache=self._cache)
+        if reader.source.identity != self._identity:
+            reader.close()
+            raise MRCError(f"{self._file} has changed since the Stack was made; open it anew")
+        return reader
 
     @property
     def path(self) -> str:
@@ -176,7 +185,7 @@ class Stack:
 
     def __getitem__(self, key: Any) -> Any:
         selection = select(key, self.shape)
-        if selection.by_frame and _narrows(selection):
+        if selection.by_frame and selection.narrows:
             rows = selection.rows[1] - selection.rows[0]
             if len(selection.frames) * rows * self._row_bytes > _SLAB_BYTES:
                 return self._read_narrow(selection)
@@ -334,14 +343,8 @@ class Stack:
 
     def close(self) -> None:
         """Close the file."""
-        self._reader.close()
-
-
-def _narrows(selection: Selection) -> bool:
-    """Return whether the result is smaller than the frames and rows it comes from."""
-    _, rows, *rest = (part for part in selection.key if part is not None)
-    return (isinstance(rows, np.ndarray) or (isinstance(rows, slice) and abs(rows.step or 1) > 1)
-            or any(not isinstance(part, slice) or part != slice(None) for part in rest))
+        if self._opened is not None:
+            self._opened.close()
 
 
 def _as_arrays(value: Any) -> Any:

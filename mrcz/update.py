@@ -23,17 +23,19 @@ from .containers import Container
 from .disk import AtomicFile, InPlaceFile, held_for_change
 from .encoding import FrameEncoder
 from .errors import FrameIndexError, MRCError
+from .feeding import FrameFeed
 from .header import HEADER_BYTES, VOLUME, Record, amend
 from .headerindex import with_index
 from .journal import is_journal
 from .options import WriteOptions
 from .pixels import writable_mode
 from .reader import MRCReader
+from .sinks import Sink
 from .sources import FileSource, Source, is_url
 from .statistics import Statistics
 from .storing import FrameFormat
 from .trailer import Trailer, make_trailer, trailer_bytes
-from .writer import StackWriter, write_slabs
+from .writer import StackWriter
 
 __all__ = ["write_frames"]
 
@@ -170,13 +172,17 @@ class _Update:
         else:
             self._replace_chunks(first)
 
-    def _encoder(self, sink: Any, offset: int, codec: CodecOptions | None) -> FrameEncoder:
-        record, mode = self.record, self.record.mode
-        frame_format = FrameFormat(mode, record.ny, record.nx, record.byteorder, codec)
-        return FrameEncoder(sink, offset, frame_format, threads=self.options.threads,
-                            exact=self.options.exact,
-                            checksum=codec is not None and (
-                                self.options.checksum or self.reader.trailer is not None))
+    def _encode(self, sink: Sink, offset: int, codec: CodecOptions | None) -> FrameEncoder:
+        """Write the frames from `offset` on, as those that are there."""
+        record, asked = self.record, self.options
+        frame_format = FrameFormat(record.mode, record.ny, record.nx, record.byteorder, codec)
+        options = replace(
+            asked,
+            auto=tuple(choice for choice in asked.auto if choice != "compressor"),
+            checksum=codec is not None and (
+                asked.checksum or self.reader.trailer is not None),
+        )
+        return FrameFeed(sink, offset, frame_format, options).write(self.container)
 
     def _codec(self) -> CodecOptions:
         """Return how to compress: as the file is, at the level that was asked for."""
@@ -203,8 +209,7 @@ class _Update:
             nbytes = self.container.shape[0] * record.frame_bytes
             replaces = first < record.nz and nbytes > 0
             place = sink.begin_journal(offset, nbytes) if replaces else offset
-            encoder = self._encoder(sink, place, None)
-            write_slabs(self.container, encoder.write)
+            encoder = self._encode(sink, place, None)
             nz = max(record.nz, first + len(encoder.lengths))
             self._finish(sink, nz, encoder.statistics if first == 0 else None)
 
@@ -233,8 +238,7 @@ class _Update:
         kept = start if reader.trailer is None else start + trailer_bytes(record.nz)
         trailer = self._trailer()
         with self._in_place(kept=kept) as sink:
-            encoder = self._encoder(sink, start, self._codec())
-            write_slabs(self.container, encoder.write)
+            encoder = self._encode(sink, start, self._codec())
             checksums = None
             if trailer is not None:
                 checksums = _spliced(trailer, record.nz, record.nz, encoder)
@@ -265,8 +269,7 @@ class _Update:
         sink = AtomicFile(record.path, fsync=self.options.fsync)
         try:
             sink.copy_from(source.descriptor, 0, start, 0)
-            encoder = self._encoder(sink, start, self._codec())
-            write_slabs(self.container, encoder.write)
+            encoder = self._encode(sink, start, self._codec())
             last = min(first + len(encoder.lengths), record.nz)
             stop, _ = table.span(last, 0)
             sink.copy_from(source.descriptor, stop, table.end, encoder.end)

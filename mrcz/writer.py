@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
 
 from .arguments import integer
-from .codec import CodecOptions
-from .containers import SLAB_BYTES, Container, contain
-from .encoding import EncodedFrames, FrameEncoder
+from .containers import Container, contain
+from .feeding import FrameFeed
 from .header import HEADER_BYTES, LARGEST_SIZE, VOLUME
 from .headerdict import tell_of_keys
 from .headerfields import HeaderFields
 from .modes import Mode
 from .options import WriteOptions, parse_write_options
-from .parallel import run_behind
 from .pixels import Pixels, writable_mode
 from .progress import Advance
 from .sinks import Sink
@@ -26,7 +24,7 @@ from .storing import FrameFormat
 from .targets import open_sink
 from .trailer import make_trailer
 
-__all__ = ["StackWriter", "create", "write_slabs"]
+__all__ = ["StackWriter", "create"]
 
 
 class StackWriter:
@@ -97,16 +95,16 @@ class StackWriter:
         axes: tuple[int, int, int] = (0, 1, 2),
     ) -> None:
         self._sink = sink
-        self._advance = advance
-        self._first = first
         self._total = total
         self._options = options
         self._count = count
         self._keep_partial = keep_partial
         self._closed = False
         self._lock = threading.RLock()
-        self._encoder: FrameEncoder | None = None
-        self._format = FrameFormat(mode, *frame_shape, options.byteorder, options.codec)
+        frame_format = FrameFormat(mode, *frame_shape, options.byteorder, options.codec)
+        self._data_offset = HEADER_BYTES + len(options.metadata)
+        self._feed = FrameFeed(sink, self._data_offset + first * frame_format.frame_bytes,
+                               frame_format, options, room=count, advance=advance)
         self._fields = HeaderFields(
             shape=(0, *frame_shape),
             mode=mode,
@@ -124,8 +122,7 @@ class StackWriter:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(Frames so far, ny, nx)."""
-        frames = 0 if self._encoder is None else len(self._encoder.lengths)
-        return (frames, self._format.ny, self._format.nx)
+        return (self._feed.count, self._feed.format.ny, self._feed.format.nx)
 
     def append(self, frames: Any) -> None:
         """Write one frame or several behind those before.
@@ -152,79 +149,12 @@ class StackWriter:
             self.append_container(container)
 
     def append_container(self, container: Container) -> None:
-        """Write all frames of a container: `append` without its checks.
-
-        Dask arrays are compressed on the cluster, where one is in use; else dask computes
-        the next part of them while one is written.
-        """
-        client = None
-        if container.is_dask:
-            from .plugins.cluster import append_from_cluster, client_in_use
-
-            client = client_in_use()
-        if client is not None:
-            append_from_cluster(container, self, client)
-        else:
-            write_slabs(container, self.append_slab)
+        """Write all frames of a container: `append` without its checks."""
+        self._feed.write(container)
 
     def append_slab(self, frames: Sequence[Pixels]) -> None:
         """Write a sequence of (ny, nx) arrays, which must fit."""
-        def choose_codec(*args: Any, **kwargs: Any) -> CodecOptions | None:
-            from .auto import choose
-
-            return choose(frames, *args, **kwargs)
-
-        self.start(choose_codec)
-        self._require_room(len(frames))
-        assert self._encoder is not None
-        self._encoder.write(frames)
-
-    def append_encoded(self, encoded: EncodedFrames) -> None:
-        """Write frames that were encoded elsewhere, in the format that `start` returned."""
-        self._require_room(len(encoded.chunks))
-        assert self._encoder is not None
-        self._encoder.write_encoded(encoded)
-
-    def _require_room(self, count: int) -> None:
-        if self._count is not None and self.shape[0] + count > self._count:
-            raise ValueError(f"{self._count} frames were announced, and here come "
-                             f"{self.shape[0] + count}")
-
-    @property
-    def exact(self) -> bool:
-        """Whether the statistics are of all frames."""
-        return self._options.exact
-
-    def start(self, choose_codec: Callable[..., CodecOptions | None]) -> FrameFormat:
-        """Return how frames are stored; settle it first if that is still to be done.
-
-        Parameters
-        ----------
-        choose_codec : callable
-            What decides: `mrcz.auto.choose` without its first argument, the frames.
-        """
-        if self._encoder is None:
-            asked = self._format.options
-            if asked is not None:
-                chosen = choose_codec(self._format, self._options.auto,
-                                      may_store=not self._options.checksum)
-                if chosen is not asked:
-                    self._format = replace(self._format, options=chosen)
-            self._encoder = self._open_encoder()
-        return self._format
-
-    def _open_encoder(self) -> FrameEncoder:
-        if self._options.metadata:
-            self._sink.write_at(HEADER_BYTES, self._options.metadata)
-        return FrameEncoder(
-            self._sink,
-            HEADER_BYTES + len(self._options.metadata) + self._first * self._format.frame_bytes,
-            self._format,
-            threads=self._options.threads,
-            exact=self._options.exact,
-            checksum=self._options.checksum,
-            advance=self._advance,
-        )
+        self._feed.write_slab(frames)
 
     def flush(self) -> None:
         """Make the file on disk a complete one of the frames so far, under its name."""
@@ -263,10 +193,10 @@ class StackWriter:
         self._sink.abort()
 
     def _write_header(self) -> None:
-        encoder = self._encoder
+        encoder = self._feed.encoder
         if encoder is None:
             raise ValueError("no frame was written: an MRC file can't be empty")
-        codec = self._format.options
+        codec = self._feed.format.options
         statistics = encoder.statistics
         fields = replace(
             self._fields,
@@ -279,12 +209,10 @@ class StackWriter:
             packed_bytes=0 if codec is None else sum(encoder.lengths),
             lengths=() if codec is None else encoder.lengths,
         )
-        head = fields.pack()
+        head = fields.pack() + self._options.metadata
         trailer = b""
         if self._options.checksum:
-            start = HEADER_BYTES + len(self._options.metadata)
-            trailer = make_trailer(start, encoder.lengths, encoder.checksums,
-                                   head + self._options.metadata)
+            trailer = make_trailer(self._data_offset, encoder.lengths, encoder.checksums, head)
             self._sink.write_at(encoder.end, trailer)
         if encoder.extent > encoder.end + len(trailer):
             self._sink.truncate(encoder.end + len(trailer))
@@ -305,29 +233,11 @@ class StackWriter:
     ) -> None:
         if error is None:
             self.close()
-        elif self._keep_partial and self._encoder is not None and not self._closed:
+        elif self._keep_partial and self._feed.count and not self._closed:
             self._count = None
             self.close()
         else:
             self.abort()
-
-
-def write_slabs(container: Container, write: Callable[[Sequence[Pixels]], None]) -> None:
-    """Write the frames of a container slab by slab; dask computes the next while one is written.
-
-    Parameters
-    ----------
-    container : Container
-        The frames.
-    write : callable
-        Takes (n, ny, nx) arrays, or lists of (ny, nx) arrays; runs in one thread at a time.
-    """
-    if container.is_computed_in_parts:
-        # Half as much at a time, for there are two.
-        run_behind(map(list, container.slabs(SLAB_BYTES // 2)), write)
-    else:
-        for slab in container.slabs():
-            write(slab)
 
 
 def create(

@@ -126,6 +126,23 @@ def test_attributes(files: dict[str, tuple[Path, np.ndarray]]) -> None:
         assert stack.shape == SHAPE
 
 
+def test_a_pickle_is_opened_when_something_is_asked_of_it(tmp_path: Path) -> None:
+    """A scheduler, which unpickles what it hands on, may not see the file."""
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.ones((3, 4, 5), "f4"), path, compressor="zstd")
+    with mrcz.open(path) as stack:
+        data = pickle.dumps(stack)
+    away = path.rename(tmp_path / "b.mrcz")
+    on_the_scheduler = pickle.loads(data)
+    passed_on = pickle.dumps(on_the_scheduler)
+    on_the_scheduler.close()
+    with pytest.raises(FileNotFoundError):
+        pickle.loads(passed_on)[0]
+    away.rename(path)
+    with pickle.loads(passed_on) as copy:
+        assert (copy[1] == 1).all()
+
+
 def test_one_frame_keeps_three_dimensions(tmp_path: Path) -> None:
     mrcz.writeMRC(np.ones((4, 5), "f4"), tmp_path / "a.mrcz", compressor="zstd")
     with mrcz.open(tmp_path / "a.mrcz") as stack:
@@ -144,7 +161,7 @@ def test_pickles_as_its_path_and_notices_change(
             assert np.array_equal(again[3], stack[3])
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(mrcz.MRCError, match="changed"):
-        pickle.loads(data)
+        pickle.loads(data)[0]
     with pytest.raises(TypeError), mrcz.open(io.BytesIO(path.read_bytes())) as stack:
         pickle.dumps(stack)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,25 +15,7 @@ from ..containers import SLAB_BYTES, Container, slab_edges
 from ..encoding import EncodedFrames, encode_frames
 from ..storing import FrameFormat
 
-__all__ = ["append_from_cluster", "client_in_use"]
-
-
-class Writer(Protocol):
-    """What is asked of a `StackWriter`, which knows this module."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(Frames so far, ny, nx)."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether the statistics are of all frames."""
-
-    def start(self, choose_codec: Callable[..., CodecOptions | None]) -> FrameFormat:
-        """Return how frames are stored."""
-
-    def append_encoded(self, encoded: EncodedFrames) -> None:
-        """Write frames that were encoded elsewhere."""
+__all__ = ["client_in_use", "encoded_by_workers"]
 
 
 def client_in_use() -> Any:
@@ -46,8 +29,15 @@ def client_in_use() -> Any:
     return owner if isinstance(owner, distributed.Client) else None
 
 
-def append_from_cluster(container: Container, writer: Writer, client: Any) -> None:
-    """Append dask arrays to a file, compressed by the workers of `client`.
+def encoded_by_workers(
+    container: Container,
+    client: Any,
+    settle: Callable[[Callable[..., CodecOptions | None]], FrameFormat],
+    *,
+    number: int,
+    exact: bool,
+) -> Generator[EncodedFrames, None, None]:
+    """Yield the frames of dask arrays, in order, as the workers of `client` encode them.
 
     At most two parts a thread of the cluster are under way between dask and the file.
 
@@ -55,12 +45,17 @@ def append_from_cluster(container: Container, writer: Writer, client: Any) -> No
     ----------
     container : Container
         Of dask arrays alone.
-    writer : Writer
-        The file.
     client : distributed.Client
-        Whose workers compress.
+        Whose workers compute and encode.
+    settle : callable
+        Returns how frames are stored, by what it is given: `mrcz.auto.choose` without its
+        first argument, run by a worker on the first frames.
+    number : int
+        Of the first frame in the file.
+    exact : bool
+        Whether the statistics are of all frames.
     """
-    parts = _parts(container, writer.shape[0])
+    parts = _parts(container, number)
     first = next(parts)
 
     def choose_codec(
@@ -72,22 +67,17 @@ def append_from_cluster(container: Container, writer: Writer, client: Any) -> No
             _delayed(_choose)(first.frames, frame_format, wanted, **kwargs)).result()
         return chosen
 
-    frame_format = writer.start(choose_codec)
+    frame_format = settle(choose_codec)
     window = 2 * max(1, sum(client.nthreads().values()))
     waiting: deque[Any] = deque()
-
-    def submit(part: _Part) -> None:
-        waiting.append(client.compute(_delayed(_encode)(
-            part.frames, frame_format, part.number, writer.exact)))
-
     try:
-        submit(first)
-        for part in parts:
+        for part in chain([first], parts):
             if len(waiting) >= window:
-                writer.append_encoded(waiting.popleft().result())
-            submit(part)
+                yield waiting.popleft().result()
+            waiting.append(client.compute(_delayed(_encode)(
+                part.frames, frame_format, part.number, exact)))
         while waiting:
-            writer.append_encoded(waiting.popleft().result())
+            yield waiting.popleft().result()
     finally:
         client.cancel(list(waiting))
 

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz.encoding import EncodedFrames
+from mrcz.encoding import EncodedFrames, FrameEncoder
 from mrcz.plugins.cluster import client_in_use
-from mrcz.writer import StackWriter
 
 MOVIE = np.random.default_rng(3).poisson(2, (24, 64, 80)).astype("int16")
 
@@ -25,19 +24,19 @@ def lazy(chunks=(3, 64, 80)):
 
 @pytest.fixture
 def received(monkeypatch):
-    """What arrives at the writer, and that no pixels do."""
+    """What arrives in this process, and that no pixels do."""
     parts: list[EncodedFrames] = []
-    real = StackWriter.append_encoded
+    real = FrameEncoder.write_encoded
 
-    def append_encoded(self, encoded):
+    def write_encoded(self, encoded):
         parts.append(encoded)
         real(self, encoded)
 
-    def append_slab(self, frames):
+    def write(self, frames):
         raise AssertionError("pixels came to the writer")
 
-    monkeypatch.setattr(StackWriter, "append_encoded", append_encoded)
-    monkeypatch.setattr(StackWriter, "append_slab", append_slab)
+    monkeypatch.setattr(FrameEncoder, "write_encoded", write_encoded)
+    monkeypatch.setattr(FrameEncoder, "write", write)
     return parts
 
 
@@ -105,16 +104,16 @@ def test_few_parts_are_under_way(client, tmp_path):
     movie = da.zeros((200, 512, 512), chunks=(50, 512, 512), dtype="u2")  # slabs of 25 MiB
     movie = da.concatenate([movie] * 10).map_blocks(computed, dtype="u2")
     ahead, written = [], 0
-    real = StackWriter.append_encoded
+    real = FrameEncoder.write_encoded
 
-    def append_encoded(self, encoded):
+    def write_encoded(self, encoded):
         nonlocal written
         written += len(encoded.chunks) // 50
         real(self, encoded)
         ahead.append(len(list(log.iterdir())) - written)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StackWriter, "append_encoded", append_encoded)
+        patch.setattr(FrameEncoder, "write_encoded", write_encoded)
         mrcz.from_dask(movie, tmp_path / "a.mrcz", client, compressor="lz4")
     assert 0 < max(ahead) <= 2 * 2 * 2  # parts a thread, threads, chunks a part
     assert len(list(log.iterdir())) == 40

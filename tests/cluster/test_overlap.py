@@ -19,7 +19,7 @@ import pytest
 import mrcz
 from mrcz import containers
 from mrcz.encoding import FrameEncoder
-from mrcz.writer import StackWriter
+from mrcz.feeding import FrameFeed
 
 FRAMES = np.random.default_rng(3).poisson(2, (8, 64, 80)).astype("int16")
 
@@ -37,11 +37,13 @@ def movie(before: Callable[[int], None]) -> da.Array:
 
 @pytest.fixture(autouse=True)
 def small_slabs(monkeypatch):
-    monkeypatch.setattr("mrcz.writer.SLAB_BYTES", 2 * FRAMES[0].nbytes)
+    monkeypatch.setattr("mrcz.feeding.SLAB_BYTES", 2 * FRAMES[0].nbytes)
     monkeypatch.setattr(containers, "SLAB_BYTES", 2 * FRAMES[0].nbytes)
+    before = threading.enumerate()
     with dask.config.set(scheduler="threads", num_workers=2):
         yield
-    assert not [t for t in threading.enumerate() if t.name.startswith("mrcz")]
+    assert not [thread for thread in threading.enumerate()
+                if thread.name.startswith("mrcz") and thread not in before]
 
 
 def watched(monkeypatch, kind, method):
@@ -77,7 +79,7 @@ def watched(monkeypatch, kind, method):
 
 def test_the_next_slab_is_computed_while_one_is_written(tmp_path, monkeypatch):
     """Each slab waits to be written until its successor is being computed; none is further."""
-    before, ahead = watched(monkeypatch, StackWriter, "append_slab")
+    before, ahead = watched(monkeypatch, FrameFeed, "write_slab")
     mrcz.writeMRC(movie(before), tmp_path / "a.mrcz", compressor="zstd")
     assert max(ahead) == 1
     assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrcz")[0], FRAMES)
@@ -137,7 +139,7 @@ def test_large_chunks_are_not_held_twice(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("two slabs at once")
 
-    monkeypatch.setattr("mrcz.writer.run_behind", refuse)
+    monkeypatch.setattr("mrcz.feeding.run_behind", refuse)
     array = da.from_array(FRAMES, chunks=(4, 64, 80))
     mrcz.writeMRC(array, tmp_path / "a.mrcz", compressor="zstd")
     assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrcz")[0], FRAMES)
@@ -155,15 +157,15 @@ def test_an_error_in_the_computation_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), KeyboardInterrupt()])
 def test_an_error_in_writing_leaves_nothing(tmp_path, monkeypatch, error):
-    real, calls, computed = StackWriter.append_slab, [], []
+    real, calls, computed = FrameFeed.write_slab, [], []
 
-    def append_slab(self, frames):
+    def write_slab(self, frames):
         calls.append(len(frames))
         if len(calls) == 3:
             raise error
         real(self, frames)
 
-    monkeypatch.setattr(StackWriter, "append_slab", append_slab)
+    monkeypatch.setattr(FrameFeed, "write_slab", write_slab)
     with pytest.raises(type(error)):
         mrcz.writeMRC(movie(computed.append), tmp_path / "a.mrcz", compressor="zstd")
     assert len(calls) == 3
@@ -187,10 +189,10 @@ import signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import dask, dask.array as da, numpy as np
 import mrcz
-from mrcz.writer import StackWriter
-real, count = StackWriter.append_slab, []
+from mrcz.feeding import FrameFeed
+real, count = FrameFeed.write_slab, []
 
-def append_slab(self, frames):
+def write_slab(self, frames):
     count.append(0)
     if len(count) == 2:
         print("now", flush=True)
@@ -203,7 +205,7 @@ def make(block_info=None):
         time.sleep(0.3)
     return np.zeros((1, 2048, 2048), "f8")
 
-StackWriter.append_slab = append_slab
+FrameFeed.write_slab = write_slab
 movie = da.map_blocks(make, chunks=((1,) * 400, (2048,), (2048,)), dtype="f8",
                       meta=np.zeros((0, 1, 1)))
 dask.config.set(scheduler="threads", num_workers=2)

@@ -18,7 +18,7 @@ def little_memory(monkeypatch, tmp_path):
     folder = tmp_path / "spool"
     folder.mkdir()
     monkeypatch.setattr(containers, "SLAB_BYTES", 3 * VOLUME[0].nbytes)
-    monkeypatch.setattr("mrcz.writer.SLAB_BYTES", 3 * VOLUME[0].nbytes)
+    monkeypatch.setattr("mrcz.feeding.SLAB_BYTES", 3 * VOLUME[0].nbytes)
     monkeypatch.setattr(containers, "_JOINED_BYTES", 4 * VOLUME[0].nbytes)
     monkeypatch.setattr(spooling, "_TOGETHER_BYTES", 2 * VOLUME[0].nbytes)
     with dask.config.set({"temporary-directory": str(folder)}):

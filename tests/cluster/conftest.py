@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from distributed import Client, LocalCluster
 
+from mrcz.encoding import EncodedFrames, FrameEncoder
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[LocalCluster]:
@@ -19,3 +21,21 @@ def cluster() -> Iterator[LocalCluster]:
 def client(cluster: LocalCluster) -> Iterator[Client]:
     with Client(cluster) as client:
         yield client
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[EncodedFrames]:
+    """What arrives in this process, and that no pixels do."""
+    parts: list[EncodedFrames] = []
+    real = FrameEncoder.write_encoded
+
+    def write_encoded(self: FrameEncoder, encoded: EncodedFrames) -> None:
+        parts.append(encoded)
+        real(self, encoded)
+
+    def write(self: FrameEncoder, frames: object) -> None:
+        raise AssertionError("pixels came to the writer")
+
+    monkeypatch.setattr(FrameEncoder, "write_encoded", write_encoded)
+    monkeypatch.setattr(FrameEncoder, "write", write)
+    return parts

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz.encoding import EncodedFrames, FrameEncoder
+from mrcz.encoding import FrameEncoder
 from mrcz.plugins.cluster import client_in_use
 
 MOVIE = np.random.default_rng(3).poisson(2, (24, 64, 80)).astype("int16")
@@ -20,24 +20,6 @@ MOVIE = np.random.default_rng(3).poisson(2, (24, 64, 80)).astype("int16")
 
 def lazy(chunks=(3, 64, 80)):
     return da.from_array(MOVIE, chunks=chunks)
-
-
-@pytest.fixture
-def received(monkeypatch):
-    """What arrives in this process, and that no pixels do."""
-    parts: list[EncodedFrames] = []
-    real = FrameEncoder.write_encoded
-
-    def write_encoded(self, encoded):
-        parts.append(encoded)
-        real(self, encoded)
-
-    def write(self, frames):
-        raise AssertionError("pixels came to the writer")
-
-    monkeypatch.setattr(FrameEncoder, "write_encoded", write_encoded)
-    monkeypatch.setattr(FrameEncoder, "write", write)
-    return parts
 
 
 @pytest.mark.parametrize("chunks", [(3, 64, 80), (24, 64, 80), (5, 20, 33)])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz.encoding import EncodedFrames, FrameEncoder
+from mrcz.encoding import FrameEncoder
 
 OLD = np.random.default_rng(1).poisson(5, (12, 64, 80)).astype("int16")
 NEW = np.random.default_rng(3).poisson(2, (8, 64, 80)).astype("int16")
@@ -21,24 +21,6 @@ OPTIONS = [{}, {"compressor": "zstd"}, {"compressor": "lz4", "checksum": True, "
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr("mrcz.plugins.cluster.SLAB_BYTES", 2 * NEW[0].nbytes)
-
-
-@pytest.fixture
-def received(monkeypatch):
-    """Call to watch what arrives in this process, and that no pixels do."""
-    parts: list[EncodedFrames] = []
-    real = FrameEncoder.write_encoded
-
-    def write_encoded(self, encoded):
-        parts.append(encoded)
-        real(self, encoded)
-
-    def write(self, frames):
-        raise AssertionError("pixels came to the writer")
-
-    monkeypatch.setattr(FrameEncoder, "write_encoded", write_encoded)
-    monkeypatch.setattr(FrameEncoder, "write", write)
-    return parts
 
 
 @pytest.fixture

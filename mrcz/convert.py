@@ -141,20 +141,27 @@ def describe_dm(
 
     Parameters
     ----------
-    source, image
-        As of `dm_to_mrcz`.
+    source : str, os.PathLike or readDM4
+        A DM3 or DM4 file, or one that was parsed.
+    image : int, optional
+        Number of the image in the file; None: as of `dm_to_mrcz`.
 
     Returns
     -------
     image : DMImage
         Its pixels, lazily.
     options : dict
-        ``pixelsize``, ``meta`` and what else is known.
+        ``pixelsize`` (z, y, x) in ``pixelunits``, ``voltage`` (kV), ``meta`` and what else the
+        tags tell.
 
     Raises
     ------
     ValueError
         If there is no such image, or it has no pixels.
+    MRCFormatError
+        If the file is malformed.
+    OSError
+        If it can't be read.
     """
     dm = source if isinstance(source, readDM4) else readDM4(source)
     picked = _pick(dm, image)

@@ -98,11 +98,17 @@ def _rebuild(
 
 
 class MRCTruncatedError(MRCFormatError, EOFError):
-    """The file ends before the content that its header announces."""
+    """The file ends before the content that its header announces; also an `EOFError`.
+
+    Its parameters are those of `MRCFormatError`.
+    """
 
 
 class MRCChecksumError(MRCFormatError):
-    """The bytes on disk are not those that were written."""
+    """The bytes on disk are not those that were written.
+
+    Its parameters are those of `MRCFormatError`.
+    """
 
 
 class FrameIndexError(MRCError, IndexError, ValueError):

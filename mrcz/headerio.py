@@ -52,8 +52,16 @@ def readMRCHeader(  # noqa: N802
 
     Parameters
     ----------
-    MRCfilename, slices, endian, fileConvention, pixelunits
+    MRCfilename : str, os.PathLike or binary file
         As of `readMRC`.
+    slices : int, optional
+        Slices an item of a list, where the file is not to be believed.
+    endian : {'le', 'be'}
+        Byte order to assume where the file itself does not tell.
+    fileConvention : {'ccpem', 'eman2'}
+        Numbering of pixel types.
+    pixelunits : str
+        Unit of ``header['pixelsize']``, as of `readMRC`.
 
     Returns
     -------

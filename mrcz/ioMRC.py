@@ -6,8 +6,6 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
 from .containers import contain
 from .futures import log_failure, set_workers, submit_on_file
@@ -22,12 +20,11 @@ from .modes import (
     EMAN2_ENUM,
     REVERSE_CCPEM_ENUM,
     REVERSE_COMPRESSOR_ENUM,
-    WRITTEN_AS,
 )
 from .options import parse_write_options
 from .parallel import set_default_threads as _set_default_threads
 from .parallel import threads_of
-from .pixels import Pixels, writable_mode
+from .pixels import Pixels, tell_cast, writable_mode
 from .progress import shown, title_of
 from .reader import MRCReader
 from .reading import File, arranged, can_map, checked_out, frames_asked, key_of, map_frames
@@ -72,17 +69,14 @@ __all__ = [
     "write_mrc_header",
 ]
 
-logger = logging.getLogger("mrcz")
-
 CAN_COMPRESS = BLOSC_PRESENT or BLOSC2_PRESENT
 
 # python-mrcz's names of facts that stand elsewhere here.
+logger = logging.getLogger("mrcz")
 DEFAULT_HEADER_LEN = HEADER_BYTES
 MRC_COMP_RATIO = COMPRESSOR_FACTOR
 BLOSC1_CODECS = frozenset(BLOSC1_COMPRESSORS) - {"snappy"}
 BLOSC2_ONLY_CODECS = frozenset(filter(None, COMPRESSOR_ENUM.values())) - {*BLOSC1_COMPRESSORS}
-
-_warned_casts: set[str] = set()
 
 
 def readMRC(  # noqa: N802
@@ -156,7 +150,7 @@ def readMRC(  # noqa: N802
 
     Examples
     --------
-    >>> import io
+    >>> import io, numpy as np
     >>> file = io.BytesIO()
     >>> writeMRC(np.arange(24, dtype="int16").reshape(2, 3, 4), file, compressor="zstd")
     >>> _ = file.seek(0)
@@ -262,11 +256,11 @@ def writeMRC(  # noqa: N802
         Filter before compression; None: bitshuffle, as the specification says.
     blocksize : int, optional
         Bytes a block; None: what suits the codec.
+    fsync : bool
+        Whether to return only when the file is on the disk, not in a cache.
     checksum : bool
         Add a trailer with an index and a checksum a frame, which readers compare; other
         programs ignore it.
-    fsync : bool
-        Whether to return only when the file is on the disk, not in a cache.
     progress : bool
         Show a bar of what is written, in a terminal or a notebook; not with `idx`.
 
@@ -281,7 +275,7 @@ def writeMRC(  # noqa: N802
 
     Examples
     --------
-    >>> import io
+    >>> import io, numpy as np
     >>> movie = np.zeros((3, 64, 64), "int8")
     >>> writeMRC(movie, io.BytesIO(), meta={"dose": 1.5}, pixelsize=1.06, voltage=300.0,
     ...          compressor="zstd")
@@ -302,22 +296,13 @@ def writeMRC(  # noqa: N802
     mode, _ = writable_mode(container.dtype if dtype is None else dtype,
                             what="input_image" if dtype is None else "dtype")
     if dtype is None:
-        _tell_cast(container.dtype)
+        tell_cast(container.dtype)
     nz, ny, nx = container.shape
     with shown(progress, nz * ny * mode.row_bytes(nx) or None, title_of(MRCfilename)) as advance:
         sink = open_sink(MRCfilename, fsync=options.fsync)
         with StackWriter(sink, mode, (ny, nx), options, slices=container.slices,
                          ispg=container.ispg, advance=advance) as writer:
             writer.append_container(container)
-
-
-def _tell_cast(dtype: np.dtype[Any]) -> None:
-    """Log, once a type, that pixels are stored as another type."""
-    code = f"{dtype.kind}{dtype.itemsize}"
-    if code in WRITTEN_AS and code not in _warned_casts:
-        _warned_casts.add(code)
-        logger.warning("%s has no MRC mode and is written as %s (said once)",
-                       dtype.name, np.dtype(WRITTEN_AS[code]).name)
 
 
 def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  # noqa: N802
@@ -335,7 +320,7 @@ def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  
 
     Examples
     --------
-    >>> import io
+    >>> import io, numpy as np
     >>> file = io.BytesIO()
     >>> writeMRC(np.arange(6, dtype="int16").reshape(2, 3), file)
     >>> _ = file.seek(0)
@@ -365,7 +350,7 @@ def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
 
     Examples
     --------
-    >>> import io
+    >>> import io, numpy as np
     >>> writing = asyncWriteMRC(np.zeros((2, 3), "int16"), io.BytesIO(), compressor="zstd")
     >>> writing.result()
     """

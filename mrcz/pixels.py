@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,13 @@ __all__ = [
     "disk_to_memory",
     "memory_dtype",
     "pack_nibbles",
+    "tell_cast",
     "writable_mode",
 ]
+
+logger = logging.getLogger("mrcz")
+
+_told_casts: set[str] = set()
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
 
@@ -92,6 +98,15 @@ def writable_mode(dtype: Any, *, what: str = "input_image") -> tuple[Mode, np.dt
         raise TypeError(f"{what} has dtype {dtype!s}, which MRC can't hold; supported are "
                         f"{', '.join(supported)}: convert it, or say dtype=")
     return mode, memory_dtype(mode)
+
+
+def tell_cast(dtype: np.dtype[Any]) -> None:
+    """Log, once a type, that pixels of it are stored as another type."""
+    code = f"{dtype.kind}{dtype.itemsize}"
+    if code in WRITTEN_AS and code not in _told_casts:
+        _told_casts.add(code)
+        logger.warning("%s has no MRC mode and is written as %s (said once)",
+                       dtype.name, np.dtype(WRITTEN_AS[code]).name)
 
 
 def _code_of(dtype: Any) -> str:

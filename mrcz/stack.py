@@ -247,12 +247,27 @@ class Stack:
         chunks : 'auto' or as in `dask.array.from_array`
             'auto': whole frames, about 64 MiB together.
 
+        Returns
+        -------
+        dask.array.Array
+            Of this shape and dtype. Its tasks, in whatever process, open the file anew; it has
+            to be there, and the same.
+
         Raises
         ------
         MissingCodecError
             Without dask; an ImportError.
         MRCTruncatedError
             If the file is much too short for as many chunks.
+
+        Examples
+        --------
+        >>> import mrcz, os, tempfile
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.mrcz")
+        >>> mrcz.writeMRC(np.ones((6, 64, 64), "int16"), path, compressor="zstd")
+        >>> with mrcz.open(path) as stack:
+        ...     int(stack.to_dask(chunks=(2, 64, 64)).sum().compute(scheduler="threads"))
+        24576
         """
         try:
             import dask.array as da
@@ -374,8 +389,14 @@ def open(
         MRC or MRCZ; gzip, bzip2 and xz streams are decompressed once. Of a URL
         (``s3://``, ``https://`` and what else fsspec knows; the extra ``remote``), only
         what is asked for is fetched.
-    endian, pixelunits, fileConvention, n_threads
-        As in `readMRC`.
+    endian : {'le', 'be'}
+        Byte order to assume where the file itself does not tell.
+    pixelunits : str
+        Unit of ``header['pixelsize']``, as in `readMRC`.
+    fileConvention : {'ccpem', 'eman2'}
+        Numbering of pixel types.
+    n_threads : int, optional
+        Threads that decompress; None: what `setDefaultThreads` says.
     cache_bytes : int
         Decoded rows and frames that are kept for the next access; 0: none.
     verify : bool, optional

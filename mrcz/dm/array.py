@@ -17,7 +17,7 @@ __all__ = ["DMArray"]
 class DMArray:
     """An array that stays in the file until it is read.
 
-    Attributes
+    Parameters
     ----------
     path : str
         The file.
@@ -49,6 +49,11 @@ class DMArray:
 
     def read(self) -> NDArray[Any]:
         """Return the array, read from the file.
+
+        Returns
+        -------
+        ndarray
+            Of `shape` and `dtype`.
 
         Raises
         ------

@@ -104,6 +104,11 @@ class DMImage:
 
         This is the fastest way to have the whole of a large image.
 
+        Returns
+        -------
+        ndarray
+            Of `shape`, in the machine's byte order.
+
         Raises
         ------
         MRCFormatError
@@ -125,12 +130,15 @@ class DMImage:
 
         Returns
         -------
-        (last - first, ny, nx) numpy.ndarray
+        (last - first, ny, nx) ndarray
+            In the machine's byte order.
 
         Raises
         ------
         IndexError
             If there are no such frames.
+        MRCFormatError, MRCTruncatedError
+            As `read`.
         """
         pixels = None if self._pixels is None else self._located()
         frames = math.prod(self.shape[:-2]) if len(self.shape) > 1 else 0

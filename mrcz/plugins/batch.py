@@ -76,8 +76,14 @@ def compress_many(
     processes : int, optional
         Without a client, processes of this machine; None: one a core. More than one need
         the ``if __name__ == "__main__":`` that `multiprocessing` asks of scripts.
-    compressor, clevel, shuffle, checksum
+    compressor : str
+        As in `writeMRC`, ``'auto'`` too.
+    clevel : int
+        0 to 9.
+    shuffle : str, optional
         As in `writeMRC`.
+    checksum : bool
+        Whether the copies get an index and a checksum a frame.
     verify : bool
         Whether to read each copy back and compare.
     overwrite : bool

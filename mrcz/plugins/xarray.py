@@ -60,6 +60,18 @@ class MRCBackend(BackendEntrypoint):  # type: ignore[misc]
             The file.
         drop_variables : str or iterable of str, optional
             Names of variables that are left out.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``image`` (z, y, x), of RGB (z, y, x, channel), and its coordinates in Å.
+
+        Raises
+        ------
+        OSError
+            If the file can't be opened.
+        MRCFormatError
+            If it is malformed.
         """
         stack = Stack(filename_or_obj)
         stack[:0]  # refuses sizes that lie, before there are coordinates of that length

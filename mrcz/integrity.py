@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .buffers import PIECE_BYTES
 from .checksums import can_hash, hash_of
@@ -13,6 +14,7 @@ from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record
+from .intact import find_intact
 from .journal import ChangedSource, is_journal
 from .parallel import run_ordered, threads_of
 from .progress import Advance, shown, title_of
@@ -32,18 +34,21 @@ class Finding:
     problem : str
         In words.
     frame : int or None
-        Which frame, where it is one.
+        Which frame, where it is one; the first, where several that follow each other are lost.
     offset : int or None
         Byte offset in the file.
+    count : int
+        How many frames, from `frame` on.
     """
 
     problem: str
     frame: int | None = None
     offset: int | None = None
+    count: int = 1
 
     def __str__(self) -> str:
         where = f"frame {self.frame}: "
-        if self.frame is None or self.problem.startswith(where[:-2] + " "):
+        if self.frame is None or self.problem.startswith((where[:-2] + " ", "frames ")):
             where = ""
         at = "" if self.offset is None else f" (at byte {self.offset})"
         return f"{where}{self.problem}{at}"
@@ -57,6 +62,9 @@ def verify(
     progress: bool = False,
 ) -> list[Finding]:
     """Check a file.
+
+    Every frame that is damaged or lost is named, those behind the first one too, and those
+    behind which a file is cut: all others are whole.
 
     Parameters
     ----------
@@ -111,19 +119,24 @@ def check_file(
         Takes the stored bytes of all frames, decompressed; returns a context manager of
         what is told those that are checked.
     """
+    found: list[Finding] = []
     try:
         with MRCReader(path) as reader, watched(
             reader.record.nz * reader.record.frame_bytes
         ) as advance:
-            return list(_findings(reader, deep, threads, advance))
+            found.extend(_findings(reader, deep, threads, advance))
     except MRCError as error:
-        return [_finding_of(error)]
+        found.append(_finding_of(error))
+    return found
 
 
 def _findings(
     reader: MRCReader, deep: bool, threads: int, advance: Advance | None
 ) -> Iterator[Finding]:
     record, source = reader.record, reader.source
+    damage = source.settle()
+    if damage is not None:
+        yield _finding_of(damage)
     if record.fields["exttyp"].lower() == b"json" and reader.extended and not reader.metadata:
         yield Finding("the JSON metadata can't be read", offset=HEADER_BYTES)
     if isinstance(source, ChangedSource):
@@ -132,10 +145,12 @@ def _findings(
                       "completes it, and repair writes a copy that is complete", offset=source.size)
     yield from _trailer_findings(source, record)
     try:
-        table = FrameTable(source, record)
+        table = reader.table
         table.span(record.nz, 0)
     except MRCError as error:
         yield _finding_of(error)
+        if deep or record.compressor is None:
+            yield from _lost_findings(reader, {})
         return
     packed = record.fields["packed_bytes"]
     if packed and record.compressor and table.end != record.data_offset + packed:
@@ -143,7 +158,41 @@ def _findings(
                       f"{table.end - record.data_offset} bytes", offset=144)
     yield from _remainder_findings(source, record, table.end)
     if deep:
-        yield from _frame_findings(reader, table, threads, advance)
+        found = _frame_findings(reader, table, threads, advance)
+        if found and record.compressor is not None and reader.trailer is None:
+            # Behind a header that is destroyed, each frame fails up to the next one in the index.
+            yield from _lost_findings(reader, {finding.frame: finding for finding in found})
+        else:
+            yield from found
+
+
+def _lost_findings(reader: MRCReader, known: Mapping[int | None, Finding]) -> Iterator[Finding]:
+    """Name all frames that are not intact, those behind damage too.
+
+    Parameters
+    ----------
+    reader : MRCReader
+        The file.
+    known : mapping of int to Finding
+        What is wrong with some frames, if that is they.
+    """
+    try:
+        intact = find_intact(reader)
+    except MRCError:  # as of a codec that is missing: no more can be told
+        yield from known.values()
+        return
+    nz = reader.record.nz
+    for before, after in pairwise([-1, *sorted(intact.spans), nz]):
+        first = before + 1
+        while first < after and first in known:
+            yield known[first]
+            first += 1
+        if first < after:
+            several = f"frames {first} to {after - 1} are"
+            yield Finding((several if after - first > 1 else f"frame {first} is") +
+                          (" damaged" if after < nz else " lost: no whole one follows"),
+                          first, count=after - first)
+    yield from map(Finding, intact.notes)
 
 
 def _trailer_findings(source: Source, record: Record) -> Iterator[Finding]:

@@ -46,7 +46,7 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
         return _from_url(path)
     source = FileSource(path)
     if not source.is_regular:
-        return StreamSource(io.open(source.detach(), "rb"), path)  # noqa: UP020
+        return StreamSource(io.open(source.detach(), "rb"), path, ahead=0)  # noqa: UP020
     opener = _opener_of(source)
     if opener is None:
         return source

@@ -6,21 +6,17 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate
-
-import numpy as np
 
 from .buffers import address_of
 from .checksums import can_hash, checksum_of
-from .chunksearch import ChunkSearch, length_of
-from .codec import MAX_CHUNK_BYTES, compress, parse_options
+from .codec import compress, parse_options
 from .disk import AtomicFile
-from .errors import MRCError, MRCFormatError
+from .errors import MRCFormatError
 from .header import HEADER_BYTES, Record, amend
 from .headerindex import with_index
+from .intact import find_intact, frame_buffer
 from .lease import blosc_settings
-from .pixels import Pixels
 from .progress import Advance, shown, title_of, unseen
 from .reader import MRCReader
 from .trailer import make_trailer
@@ -117,29 +113,12 @@ def salvage_file(
     with MRCReader(path) as reader:
         is_raw = reader.record.compressor is None
         salvage, passes = (_RawSalvage, 1) if is_raw else (_ChunkSalvage, 2)
+        damage = reader.source.settle()
         with watched(passes * reader.source.size) as advance:
-            return salvage(reader, advance or unseen).write(output)
-
-
-def _share_out(missing: int, gaps: list[float], complete: bool) -> list[int]:
-    """Return how many of the `missing` frames lie in each hole, at least one in each.
-
-    Parameters
-    ----------
-    missing : int
-        At least ``len(gaps)``.
-    gaps : list of float
-        Sizes of the holes, in chunks.
-    complete : bool
-        Whether the file ends where it should, so that none is missing at its end.
-    """
-    lost: list[int] = []
-    for number, gap in enumerate(gaps):
-        still = len(gaps) - number - 1
-        most = missing - sum(lost) - still
-        last_of_all = complete and still == 0
-        lost.append(most if last_of_all else max(1, min(round(gap), most)))
-    return lost
+            report = salvage(reader, advance or unseen).write(output)
+        if damage is not None:
+            report.notes.append(damage.problem)
+        return report
 
 
 def _require_enough(found: int, wanted: int, what: str, record: Record) -> None:
@@ -150,19 +129,6 @@ def _require_enough(found: int, wanted: int, what: str, record: Record) -> None:
         raise MRCFormatError(f"the header promises more than {_LEAST_LEFT} times the {what} that "
                              f"there are", path=record.path, offset=0, expected=wanted,
                              found=found)
-
-
-def _allocated(record: Record) -> Pixels:
-    """Return room for a stored frame, whose size a damaged header may have wrong."""
-    if record.frame_bytes > MAX_CHUNK_BYTES:
-        raise MRCFormatError("a compressed frame can't be this large", path=record.path,
-                             expected=f"at most {MAX_CHUNK_BYTES} bytes",
-                             found=record.frame_bytes)
-    try:
-        return np.zeros(record.frame_bytes, np.uint8)
-    except MemoryError as error:
-        raise MRCError(f"{record.path}: not enough memory for a frame of {record.frame_bytes} "
-                       f"bytes") from error
 
 
 class _RawSalvage:
@@ -202,17 +168,12 @@ class _ChunkSalvage:
         self._record = reader.record
         self._source = reader.source
 
-    @cached_property
-    def _scratch(self) -> Pixels:
-        return _allocated(self._record)
-
     def write(self, output: str) -> RepairReport:
-        report = RepairReport()
-        chunks = self._by_index() or self._by_search(report)
-        record = self._record
+        record, intact = self._record, find_intact(self._reader, self._advance)
+        chunks = intact.spans
         _require_enough(len(chunks), record.nz, "frames", record)
-        report.recovered = sorted(chunks)
-        report.lost = [frame for frame in range(record.nz) if frame not in chunks]
+        lost = [frame for frame in range(record.nz) if frame not in chunks]
+        report = RepairReport(sorted(chunks), lost, intact.notes)
         head = self._source.read(0, record.data_offset)
         filler = self._zeros() if report.lost else b""
         sink = AtomicFile(output)
@@ -240,77 +201,11 @@ class _ChunkSalvage:
             sink.abort()
         return report
 
-    def _by_index(self) -> dict[int, tuple[int, int]]:
-        """Return offset and length of the intact chunks, by the trailer."""
-        trailer = self._reader.trailer
-        if trailer is None:
-            return {}
-        found = {}
-        for frame, (offset, length, checksum) in enumerate(
-            zip(trailer.offsets, trailer.lengths, trailer.checksums, strict=True)
-        ):
-            if not self._source.holds(offset + length):
-                continue
-            chunk = self._source.read(offset, length)
-            self._advance(length)
-            # A header whose sizes are damaged fits no chunk, however sound that is.
-            if checksum_of(chunk) == checksum and length_of(chunk, self._record, offset,
-                                                           self._source.size) == length:
-                found[frame] = (offset, length)
-        return found
-
-    def _by_search(self, report: RepairReport) -> dict[int, tuple[int, int]]:
-        """Return offset and length of the intact chunks, by walking and searching."""
-        search = ChunkSearch(self._source, self._record, self._scratch, self._advance)
-        runs = search.runs()
-        if search.missing is not None and not any(runs):
-            raise search.missing
-        if search.gave_up_at is not None:
-            report.notes.append(f"so much looks like a frame and is none that the search ended at "
-                                f"byte {search.gave_up_at}: what is behind it is lost")
-        return self._number(runs, report)
-
-    def _number(
-        self, runs: list[list[tuple[int, int]]], report: RepairReport
-    ) -> dict[int, tuple[int, int]]:
-        """Give runs of chunks between holes the numbers of their frames."""
-        record = self._record
-        first, *rest = runs
-        rest = [run for run in rest if run]
-        count = len(first) + sum(map(len, rest))
-        missing = record.nz - count
-        if not rest or missing < len(rest):  # cut at the end, or chunks of who knows what
-            return dict(enumerate([chunk for run in (first, *rest) for chunk in run][: record.nz]))
-        packed = record.fields["packed_bytes"]
-        complete = sum(rest[-1][-1]) == record.data_offset + packed
-        lost = _share_out(missing, self._gaps(first, rest), complete)
-        if len(rest) > 1 or not complete:
-            report.notes.append("there is no index: how many frames each hole swallowed is "
-                                "estimated from its size")
-        found = dict(enumerate(first))
-        frame = len(first)
-        for run, gap in zip(rest, lost, strict=True):
-            frame += gap
-            found.update(enumerate(run, frame))
-            frame += len(run)
-        return found
-
-    def _gaps(
-        self, first: list[tuple[int, int]], rest: list[list[tuple[int, int]]]
-    ) -> list[float]:
-        """Return how many chunks of average length each hole would hold."""
-        average = np.mean([length for run in (first, *rest) for _, length in run])
-        ends = [sum(run[-1]) for run in (first, *rest) if run]
-        if not first:
-            ends.insert(0, self._record.data_offset)
-        return [(run[0][0] - end) / float(average) for run, end in zip(rest, ends, strict=False)]
-
     def _zeros(self) -> bytes:
         compressor = self._record.compressor
         assert compressor is not None
         options = parse_options(compressor)
-        zeros = self._scratch
-        zeros[:] = 0
+        zeros = frame_buffer(self._record)
         itemsize = self._record.disk_dtype.itemsize
         with blosc_settings(options.block_bytes(itemsize)):
             return compress(address_of(zeros), zeros.nbytes, itemsize, options)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Hashable
 from typing import IO, Any
 
-from .errors import MRCTruncatedError
+from .errors import MRCFormatError, MRCTruncatedError
 from .locks import ForkSafeLock
 
 __all__ = ["FileObjectSource", "FileSource", "SizedSource", "Source", "anchored", "can_seek",
@@ -73,6 +73,10 @@ class Source:
     def known_size(self) -> int | None:
         """Bytes in all; None where that means to read to the end first."""
         return self.size
+
+    def settle(self) -> MRCFormatError | None:
+        """Take the bytes that there are for all, and return what keeps others from being read."""
+        return None
 
     def close(self) -> None:
         """Give back what is held; safe to call twice."""

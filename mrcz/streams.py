@@ -30,13 +30,22 @@ class StreamSource(Source):
     open_again : callable, optional
         Returns the stream from its start, for a forked process: a file's position would be
         shared with the parent. None where the stream comes but once.
+    ahead : int
+        Bytes that are read behind those that are wanted: a decompressor compares its checksum
+        when it comes to the end. None of a pipe, whose next byte may be long in coming.
     """
 
     def __init__(
-        self, stream: IO[bytes], name: str, open_again: Callable[[], IO[bytes]] | None = None
+        self,
+        stream: IO[bytes],
+        name: str,
+        open_again: Callable[[], IO[bytes]] | None = None,
+        *,
+        ahead: int = 1,
     ) -> None:
         self.name = name
         self._stream = stream
+        self._ahead = ahead
         self._open_again = open_again
         self._pid = os.getpid()
         self._scratch = Scratch()
@@ -52,6 +61,14 @@ class StreamSource(Source):
             while not self._at_end:
                 self._fetch(self._available + 16 * _STEP_BYTES)
             return self._available
+
+    def settle(self) -> MRCFormatError | None:  # noqa: D102
+        try:
+            self.size  # noqa: B018  (reads to the end)
+        except MRCFormatError as error:
+            self._at_end = True
+            return error
+        return None
 
     @property
     def known_size(self) -> int | None:  # noqa: D102
@@ -75,7 +92,7 @@ class StreamSource(Source):
         """Read on up to `end`, or to the stream's."""
         if self._is_closed:
             raise ValueError(f"{self.name} is closed")
-        while self._available < end and not self._at_end:
+        while self._available < end + self._ahead and not self._at_end:
             if self._is_astray or self._pid != os.getpid():
                 self._start_again()
             count = min(_STEP_BYTES, max(end - self._available, _LEAST_BYTES))
@@ -105,8 +122,9 @@ class StreamSource(Source):
             position += len(data)
 
     def _read_some(self, count: int) -> bytes:
+        """Read about as much; at once, since what came before damage would be lost with it."""
         try:
-            return self._stream.read(count)
+            return getattr(self._stream, "read1", self._stream.read)(count)
         except EOFError as error:
             raise MRCTruncatedError(f"the compressed stream is cut: {error}", path=self.name,
                                     offset=self._available) from error

@@ -81,6 +81,18 @@ def test_frames_behind_holes_keep_their_numbers(
     assert not any("estimated" in str(finding) for finding in mrcz.verify(path))
 
 
+def test_an_index_of_some_frames_tells_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    many = np.tile(UNEQUAL[:, :10, :20], (7, 1, 1))
+    mrcz.writeMRC(many, path, compressor="zstd")
+    with MRCReader(path) as reader:
+        assert reader.record.index.step > 2
+    lost = {*range(100, 141), 999, 1500, 1501}
+    destroy(path, sorted(lost))
+    assert_told_and_saved(path, lost, many)
+    assert not any("estimated" in str(finding) for finding in mrcz.verify(path))
+
+
 def test_an_estimated_number_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(NOISE[:30], path, compressor="zstd")

@@ -37,10 +37,11 @@ from .ioMRC import (
 )
 from .recycling import set_kept_memory
 from .selftest import test
-from .stack import Stack, open
+from .stack import Stack
+from .stack import open as open
 from .writer import StackWriter, create
 
-__all__ = [
+__all__ = [  # without `open`: `from mrcz import *` would hide the builtin
     "BLOSC2_PRESENT",
     "BLOSC_PRESENT",
     "CAN_COMPRESS",
@@ -68,7 +69,6 @@ __all__ = [
     "errors",
     "from_dask",
     "ioMRC",
-    "open",
     "readDM4",
     "readMRC",
     "readMRCHeader",

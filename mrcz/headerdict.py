@@ -113,7 +113,7 @@ def describe(
         voltage=fields["voltage"],
         C3=fields["c3"],
         gain=fields["gain"],
-        packedBytes=fields["packed_bytes"],
+        packedBytes=fields["packed_bytes"] if record.compressor else 0,
     )
     for key, value in metadata.items():
         if key not in HEADER_KEYS:

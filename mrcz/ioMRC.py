@@ -6,8 +6,10 @@ import logging
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
-from .containers import contain
+from .containers import Container, contain
 from .futures import log_failure, set_workers, submit_on_file
 from .header import HEADER_BYTES
 from .headerdict import HeaderDict, tell_of_keys
@@ -236,7 +238,8 @@ def writeMRC(  # noqa: N802
     pixelunits : str
         ``'\\AA'``, ``'nm'``, ``'pm'``, ``'\\mum'`` or ``'m'``, and their usual spellings.
     shape : (nz, ny, nx), optional
-        Final size of an uncompressed file that later calls with `idx` fill.
+        Final size of an uncompressed file that later calls with `idx` fill. A file that
+        exists keeps its own, unless `idx` is 0 or None.
     voltage, C3, gain : float
         kV, mm, counts/e-; None is the default.
     compressor : str, optional
@@ -288,6 +291,8 @@ def writeMRC(  # noqa: N802
     )  # fmt: skip
     container = contain(input_image)
     tell_of_keys(meta, container.slices)
+    if idx is None and _is_all(shape, container, input_image):
+        shape = None
     if idx is not None or shape is not None:
         from . import update
 
@@ -303,6 +308,11 @@ def writeMRC(  # noqa: N802
         with StackWriter(sink, mode, (ny, nx), options, slices=container.slices,
                          ispg=container.ispg, advance=advance) as writer:
             writer.append_container(container)
+
+
+def _is_all(shape: Any, container: Container, image: Any) -> bool:
+    """Tell whether `shape` is that of what is written: nothing comes later."""
+    return any(np.array_equal(shape, own) for own in (container.shape, getattr(image, "shape", ())))
 
 
 def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  # noqa: N802
@@ -366,7 +376,7 @@ def setDefaultThreads(n_threads: int | None) -> None:  # noqa: N802
     Parameters
     ----------
     n_threads : int or None
-        1 to 256; None: one a core that the process may use, as at the start.
+        1 to 4096; None: one a core that the process may use, as at the start.
 
     Raises
     ------

@@ -15,8 +15,8 @@ __all__ = ["default_threads", "run_behind", "run_ordered", "set_default_threads"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MAX_THREADS = 256
-"""More than any blosc accepts is a mistake."""
+MAX_THREADS = 4096
+"""More than any machine has cores is a mistake."""
 
 _default_threads: int | None = None
 
@@ -36,7 +36,7 @@ def set_default_threads(count: int | None) -> None:
     Raises
     ------
     ValueError, TypeError
-        If `count` is not None or an integer of 1 to 256.
+        If `count` is not None or an integer of 1 to 4096.
     """
     global _default_threads
     _default_threads = None if count is None else threads_of(count)

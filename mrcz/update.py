@@ -61,7 +61,8 @@ def write_frames(
     idx : int or None
         Number of the first frame; NZ appends; negative counts from the end.
     shape : (nz, ny, nx) or None
-        Final size of a file that is made.
+        Final size of a file that is made. One that exists is made anew if its size is another
+        and `idx` is 0: later frames would take those before them away.
     dtype, options
         As in `writeMRC`, for a file that is made; an existing one keeps what it is.
 
@@ -86,7 +87,7 @@ def write_frames(
         raise OSError(errno.ESPIPE, "idx needs a regular file", path)
     with held_for_change(path), MRCReader(path) as reader:
         found = (reader.record.nz, reader.record.ny, reader.record.nx)
-        if wanted is None or wanted == found:
+        if number or wanted in (None, found):
             _Update(reader, container, options).write(number)
             return
     _make(container, path, number, wanted, dtype, options)
@@ -121,9 +122,12 @@ def _make(
         idx += total
 
     def require_room(count: int) -> None:
-        if not 0 <= idx <= total - count or (idx and shape is None):
+        if idx and shape is None:
             raise FrameIndexError(f"{path} does not exist: idx={idx} needs shape=(nz, ny, nx) with "
                                   f"room for {count} frames from there on")
+        if not 0 <= idx <= total - count:
+            raise FrameIndexError(f"{path}: shape={shape} has no room for {count} frames from "
+                                  f"frame {idx} on")
 
     require_room(container.shape[0])
     sink = AtomicFile(path, fsync=options.fsync)

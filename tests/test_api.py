@@ -123,6 +123,13 @@ def test_all_is_sorted_and_true():
     assert {"readMRC", "writeMRC", *ALIASES} <= set(mrcz.__all__)
 
 
+def test_importing_everything_hides_no_builtin():
+    """Scripts with ``from mrcz import *`` go on opening their other files."""
+    code = ("from mrcz import *; import builtins, mrcz; "
+            "assert open is builtins.open is not mrcz.open")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_enums():
     assert ioMRC.CCPEM_ENUM | {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 7: "i4", 8: "u4",
                                101: "u1"} == ioMRC.CCPEM_ENUM

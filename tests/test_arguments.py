@@ -90,6 +90,16 @@ def test_numbers_of_threads_and_workers_are_checked(value):
         mrcz.set_kept_memory(1 << 30)
 
 
+def test_every_core_of_a_large_machine_can_be_asked_for(path):
+    """``setDefaultThreads(os.cpu_count())`` is what scripts do."""
+    try:
+        mrcz.setDefaultThreads(768)
+        assert np.array_equal(mrcz.readMRC(path, n_threads=1792)[0], IMAGE)
+        assert np.array_equal(mrcz.readMRC(path)[0], IMAGE)
+    finally:
+        mrcz.setDefaultThreads(None)
+
+
 @pytest.mark.parametrize("value", NOTHING, ids=repr)
 @pytest.mark.parametrize("name,fine", [
     ("dimensions", ()), ("dtype", ()), ("compressor", (None,)), ("packedBytes", ()),

@@ -140,6 +140,13 @@ def test_nan_equals_nan_and_nothing_else(folder, capsys):
     assert found["pixels"]["differing"] == 1 and found["pixels"]["largest"] is None
 
 
+@pytest.mark.parametrize("wrong", ["nan", "-1", "x"])
+def test_a_tolerance_that_is_none_is_refused(folder, capsys, wrong):
+    """Nothing is further apart than NaN: all files would be the same."""
+    assert main(["diff", "--tolerance", wrong, "a.mrcz", "b.mrc"]) == 2
+    assert f"{wrong!r} is not a number of at least 0" in capsys.readouterr().err
+
+
 def test_other_shapes_differ(folder, capsys):
     mrcz.writeMRC(MOVIE[:3], "c.mrc", pixelsize=1.06, meta={"dose": 1.5})
     assert json_of(capsys, "diff", "a.mrcz", "c.mrc", code=1) == {

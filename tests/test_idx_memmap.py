@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 
 import numpy as np
@@ -181,6 +182,40 @@ def test_shape_that_does_not_fit(shape, tmp_path):
     with pytest.raises((ValueError, TypeError), match="shape"):
         mrcz.writeMRC(IMAGE[:2], tmp_path / "a.mrc", shape=shape)
     assert not (tmp_path / "a.mrc").exists()
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_the_shape_of_what_is_written_changes_nothing(tmp_path, compressor):
+    """python-mrcz ignores it, and scripts hand over ``image.shape``."""
+    path = tmp_path / "a.mrc"
+    for image, shape in ((IMAGE, IMAGE.shape), (list(IMAGE), list(IMAGE.shape)),
+                         (IMAGE[0], IMAGE[0].shape), ([IMAGE, IMAGE], (12, 5, 7))):
+        path.unlink(missing_ok=True)
+        mrcz.writeMRC(image, path, shape=shape, compressor=compressor)
+        declared = path.read_bytes()
+        mrcz.writeMRC(image, path, compressor=compressor)
+        assert declared == path.read_bytes()
+    mrcz.writeMRC(IMAGE, io.BytesIO(), shape=IMAGE.shape, compressor=compressor)
+
+
+def test_a_shape_without_room_is_named(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(b"old")
+    with pytest.raises(mrcz.FrameIndexError, match=r"shape=\(3, 5, 7\) .* room for 6 frames"):
+        mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", shape=(3, 5, 7))
+    assert (tmp_path / "a.mrc").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("nz", [1, 4, 20])
+def test_another_shape_takes_no_frames_away(tmp_path, nz):
+    """A file that exists is not made anew for frames that go behind its first ones."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE[:2], path)
+    for index in range(2, 6):
+        mrcz.writeMRC(IMAGE[index], path, idx=index, shape=(max(nz, index + 1), 5, 7))
+    mrcz.writeMRC(IMAGE[5], path, idx=-1, shape=(nz, 5, 7))
+    assert_identical(mrcz.readMRC(path)[0], IMAGE)
+    mrcz.writeMRC(IMAGE[0], path, idx=0, shape=(nz + 6, 5, 7))  # the first one begins a file
+    assert mrcz.readMRC(path)[0].shape == (nz + 6, 5, 7)
 
 
 @pytest.mark.parametrize("image,idx", [

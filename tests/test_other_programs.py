@@ -61,6 +61,19 @@ def test_a_wrong_machine_stamp(mode, dtype, order, stamp):
     assert_identical(read(mrc(image, order=order, mode=mode, stamp=stamp))[0], image)
 
 
+def test_what_others_keep_in_mrczs_words_is_no_length(tmp_path):
+    """IMOD and Priism have a smallest and a largest value at 144."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(ramp((2, 3, 4), "i2"), packed_bytes=-(2**62) - 5))
+    header, slices = mrcz.readMRCHeader(path)
+    assert header["packedBytes"] == 0
+    with path.open("r+b") as file:
+        mrcz.writeMRCHeader(file, header | {"voltage": 200.0}, slices)
+    image, header = mrcz.readMRC(path)
+    assert_identical(image, ramp((2, 3, 4), "i2"))
+    assert header["voltage"] == 200.0
+
+
 def test_a_raw_file_that_is_cut_says_what_can_be_saved(tmp_path):
     image = ramp((5, 4, 6), "i2")
     path = tmp_path / "cut.mrc"

@@ -46,12 +46,23 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("first", metavar="A")
     parser.add_argument("second", metavar="B")
-    parser.add_argument("--tolerance", type=float, default=0.0, metavar="T",
+    parser.add_argument("--tolerance", type=_tolerance, default=0.0, metavar="T",
                         help="difference of pixels that counts as none (default 0)")
     parser.add_argument("--pixels", action="store_true", help="compare pixels alone")
     parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
     return parser
+
+
+def _tolerance(text: str) -> float:
+    """Return a number that differences can be compared with, which NaN is not."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return number
 
 
 @dataclass

@@ -36,9 +36,12 @@ def compressed_name(name: str) -> str:
     --------
     >>> compressed_name("movie.mrc"), compressed_name("emd_1.map.gz")
     ('movie.mrcz', 'emd_1.map.mrcz')
+    >>> compressed_name("MOVIE.MRC"), compressed_name("tilts.rec.mrc")
+    ('MOVIE.MRC.mrcz', 'tilts.rec.mrc.mrcz')
     """
     stem, suffix = split_suffix(name)
-    return (stem if suffix.lower() == ".mrc" else stem + suffix) + ".mrcz"
+    inner = os.path.splitext(stem)[1].lower()  # the copy would be taken for one of a .rec, say
+    return (stem if suffix == ".mrc" and inner not in MRC_SUFFIXES else stem + suffix) + ".mrcz"
 
 
 def decompressed_name(name: str) -> str:

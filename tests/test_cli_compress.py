@@ -317,3 +317,15 @@ def test_a_folder_for_copies_is_not_named_like_a_file(movie, tmp_path, capsys):
     assert names(tmp_path) == before
     (tmp_path / "old.mrcz").mkdir()  # as it pleases them
     assert main(["compress", str(movie), "-o", str(tmp_path / "old.mrcz")]) == 0
+
+
+@pytest.mark.parametrize("name", ["A.MRC", "b.Mrc", "c.mrc", "d.MAP", "e.st", "f.mrc.Mrc",
+                                  "g.mrc.mrc", "h.rec.mrc", "i.mrcz.mrc", "j.x.mrc"])
+def test_names_come_back_as_they_were(tmp_path, monkeypatch, name):
+    """STAR files and scripts name the file, and Linux tells A.MRC from A.mrc."""
+    monkeypatch.chdir(tmp_path)
+    mrcz.writeMRC(pixels_of("int16"), name)
+    assert main(["compress", "-q", "--delete-original", name]) == 0
+    (copy,) = tmp_path.iterdir()
+    assert main(["decompress", "-q", "--delete-original", copy.name]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]

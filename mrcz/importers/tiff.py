@@ -21,6 +21,8 @@ from .frames import Frames, damage_of, item_number, three
 
 __all__ = ["LARGEST_TIFF_PIXEL", "open_tiff"]
 
+logger = logging.getLogger("mrcz")
+
 LARGEST_TIFF_PIXEL = 1e6
 """Å; what is beyond comes from programs that write 72 dpi into everything."""
 
@@ -54,6 +56,10 @@ def _require_none(errors: list[str], path: str) -> None:
         raise MRCFormatError(f"damaged: {errors[0]}", path=path)
 
 
+_NO_BRIGHTNESS = {0: "0 is white", 3: "numbers of colours in a palette"}
+"""What TIFF's PhotometricInterpretation says."""
+
+
 @contextmanager
 def open_tiff(path: str, item: str | None) -> Iterator[Frames]:
     """Open an image series of a TIFF or EER file, the first or the one of that number."""
@@ -82,6 +88,9 @@ def _frames_of_tiff(tiff: Any, all_series: list[Any], path: str, item: str | Non
         raise ValueError(f"{path} has {len(all_series)} image series, and none of number {number}")
     series = all_series[number]
     channels = series.keyframe.samplesperpixel
+    kind = int(series.keyframe.photometric)
+    if kind in _NO_BRIGHTNESS:
+        logger.warning("%s: its values, %s, are kept", path, _NO_BRIGHTNESS[kind])
     shape = three(tuple(size for size, axis in zip(series.shape, series.axes, strict=True)
                         if axis != "S"))
     is_eer = bool(tiff.is_eer)

@@ -92,6 +92,20 @@ def test_alpha_is_left_out_and_greys_stay():
     assert convert("b.tif", "c.mrc", "--channel", "red") == 1
 
 
+@pytest.mark.parametrize("kind,options", [
+    ("white", {"photometric": "miniswhite"}),
+    ("palette", {"photometric": "palette", "colormap": np.zeros((3, 256), "uint16")}),
+])
+def test_values_that_are_no_brightness_are_told_of(kind, options, capsys):
+    """They stay: maps of elements, say, are counts with a palette to look at them."""
+    pixels = np.arange(72, dtype="uint8").reshape(8, 9)
+    tifffile.imwrite("a.tif", pixels, **options)
+    assert convert("a.tif", "a.mrc") == 0
+    error = capsys.readouterr().err
+    assert kind in error and error.count("\n") == 1
+    np.testing.assert_array_equal(mrcz.readMRC("a.mrc")[0], pixels)
+
+
 @pytest.mark.parametrize("compression", [None, "lzw"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
 def test_a_cut_file_fails_and_leaves_nothing(folder, capsys, compression, share):

@@ -15,7 +15,7 @@ from .sources import FileSource
 
 __all__ = ["Overwrites"]
 
-_MOST_TIMES = 3
+_MOST_TIMES = 10
 """A file may change without end, as one that a camera writes into."""
 _PATIENCE = 1.0
 _PAUSE = 0.0005
@@ -42,26 +42,35 @@ class Overwrites:
         """Return whether there was a change since the last look that found none."""
         return self._source.state() != self._seen
 
-    def read_undisturbed(self, read: Callable[[], None]) -> bool:
+    def read_undisturbed(self, read: Callable[[], None], digest: Callable[[], int]) -> bool:
         """Read, again if need be, so that nothing is copied to its place meanwhile.
+
+        A file that changes all the time may do so elsewhere, or for changes to come: what is
+        read twice and is the same lay there so in between.
+
+        Parameters
+        ----------
+        read : callable
+            Reads once more what has been read.
+        digest : callable
+            Returns a number that tells what was read last from anything else.
 
         Returns
         -------
         bool
             False if a change waits to be completed: its writer was killed, or is very slow.
         """
+        found = digest()
         for _ in range(_MOST_TIMES):
             if not self._wait():
                 return False
             before = self._source.state()
             read()
-            after = self._source.state()
-            if self._is_copied(after[0]):
-                continue
-            if after == before:
-                self._seen = after
+            if self._source.state() == before and not self._is_copied(before[0]):
+                self._seen = before
                 return True
-            if after[0] > before[0]:  # what is to be copied later is being written
+            last, found = found, digest()
+            if found == last:
                 return True
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from binascii import crc32
 from collections.abc import Sequence
 from typing import IO, Any
 
@@ -294,8 +295,14 @@ class MRCReader:
         def read() -> None:
             self.decoder.read(frames, out, threads, first_row=first)
 
+        def digest() -> int:
+            found = 0
+            for frame in out:
+                found = crc32(np.ascontiguousarray(frame).data, found)
+            return found
+
         overwrites = self._overwrites
-        if overwrites is not None and overwrites.read_undisturbed(read):
+        if overwrites is not None and overwrites.read_undisturbed(read, digest):
             return
         with self._lock():  # another thread may have done it
             changed = as_changed(self.source, self.record) if self._overwrites else self.source

@@ -85,7 +85,32 @@ def test_two_overwrites(path, between):
 def test_overwrites_without_end_end(path, between):
     done = between([overwrite(path, value) for value in range(100)])
     assert mrcz.readMRC(path, idx=0)[0].shape == (64, 80)
-    assert len(done) == 4
+    assert len(done) == 1 + overwrites._MOST_TIMES
+
+
+def grow(path: Path) -> Callable[[], None]:
+    """As a writer does that is yet to come to the end of its change."""
+    def write() -> None:
+        with path.open("ab") as file:
+            file.write(b"MRCZJRNL and so on")
+
+    return write
+
+
+def test_a_change_that_is_written_slowly_costs_one_more_read(path, between):
+    done = between([grow(path) for _ in range(100)])
+    assert not mrcz.readMRC(path)[0].any()
+    assert len(done) == 2
+
+
+def test_an_overwrite_and_the_begin_of_the_next_one(path, between):
+    """The file has grown then, but not only that has happened."""
+    def both() -> None:
+        overwrite(path, 8)()
+        grow(path)()
+
+    between([overwrite(path, 7), both])
+    assert (mrcz.readMRC(path, idx=0)[0] == 8).all()
 
 
 def test_nothing_is_read_twice_otherwise(path, between):

@@ -103,6 +103,7 @@ class StackWriter:
         self._lock = threading.RLock()
         frame_format = FrameFormat(mode, *frame_shape, options.byteorder, options.codec)
         self._data_offset = HEADER_BYTES + len(options.metadata)
+        self._metadata_to_write = options.metadata
         self._feed = FrameFeed(sink, self._data_offset + first * frame_format.frame_bytes,
                                frame_format, options, room=count, advance=advance)
         self._fields = HeaderFields(
@@ -209,14 +210,18 @@ class StackWriter:
             packed_bytes=0 if codec is None else sum(encoder.lengths),
             lengths=() if codec is None else encoder.lengths,
         )
-        head = fields.pack() + self._options.metadata
+        record = fields.pack()
         trailer = b""
         if self._options.checksum:
-            trailer = make_trailer(self._data_offset, encoder.lengths, encoder.checksums, head)
+            trailer = make_trailer(self._data_offset, encoder.lengths, encoder.checksums,
+                                   record + self._options.metadata)
             self._sink.write_at(encoder.end, trailer)
         if encoder.extent > encoder.end + len(trailer):
             self._sink.truncate(encoder.end + len(trailer))
-        self._sink.write_at(0, head)
+        if self._metadata_to_write:  # once: behind a flush they are bytes that count
+            self._sink.write_at(HEADER_BYTES, self._metadata_to_write)
+            self._metadata_to_write = b""
+        self._sink.write_at(0, record)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,25 @@ def test_frames_one_by_one_become_one_array(tmp_path: Path) -> None:
         found = mrcz.readMRC(path)[0]
         assert isinstance(found, np.ndarray)
         assert np.array_equal(found, MOVIE[:4])
+
+
+@pytest.mark.parametrize("options", [{}, {"compressor": "lz4"},
+                                     {"compressor": "lz4", "checksum": True}])
+@pytest.mark.parametrize("meta", [None, {"dose": 1.5}])
+def test_what_comes_behind_a_flush_is_counted(
+    tmp_path: Path, options: dict[str, Any], meta: dict[str, Any] | None
+) -> None:
+    path = tmp_path / "a.mrcz"
+    with mrcz.create(path, (None, *MOVIE.shape[1:]), MOVIE.dtype, meta=meta, **options) as writer:
+        for number in range(4):
+            writer.append(MOVIE[number])
+            writer.flush()
+            image, header = mrcz.readMRC(path, slices=0)
+            assert np.array_equal(image.reshape(-1, *MOVIE.shape[1:]), MOVIE[:number + 1])
+            assert header.meta == (meta or {})
+        writer.append(MOVIE[4])
+    assert np.array_equal(mrcz.readMRC(path)[0], MOVIE[:5])
+    assert mrcz.verify(path) == []
 
 
 def test_declared_shape_is_filled_in_any_order(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ setup(
     description="Read and write MRC and compressed MRCZ electron-microscopy files, and Gatan DM4",
     long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
     long_description_content_type="text/x-rst",
+    author="the mrcz developers",  # as in LICENSE; URLs follow when there are any
     keywords="MRC MRCZ DM4 cryo-EM electron microscopy compression blosc",
     license="BSD-3-Clause",
     license_files=["LICENSE"],

@@ -271,6 +271,10 @@ def writeMRC(  # noqa: N802
     ------
     OSError
         If the file can't be written.
+    FrameIndexError
+        If an existing file ends before `idx`; an IndexError and a ValueError.
+    MRCError
+        If an existing file is malformed, cut, or of a kind that is only read.
     ValueError, TypeError
         For arguments that make no sense, and pixels that `dtype` can't hold.
     MissingCodecError

@@ -158,7 +158,15 @@ class StackWriter:
         self._feed.write_slab(frames)
 
     def flush(self) -> None:
-        """Make the file on disk a complete one of the frames so far, under its name."""
+        """Make the file on disk a complete one of the frames so far, under its name.
+
+        Raises
+        ------
+        ValueError
+            If no frame was written yet, or the writer is closed.
+        OSError
+            If the file can't be written.
+        """
         with self._lock:
             self._require_open()
             self._write_header()
@@ -171,6 +179,8 @@ class StackWriter:
         ------
         ValueError
             If no frame was written, or fewer than announced.
+        OSError
+            If the file can't be written.
         """
         with self._lock:
             if not self._closed:
@@ -195,7 +205,7 @@ class StackWriter:
 
     def _write_header(self) -> None:
         encoder = self._feed.encoder
-        if encoder is None:
+        if encoder is None or not self._feed.count:
             raise ValueError("no frame was written: an MRC file can't be empty")
         codec = self._feed.format.options
         statistics = encoder.statistics

@@ -206,3 +206,21 @@ def test_a_stack_is_copied_lazily_even_onto_itself(tmp_path: Path) -> None:
     image, header = mrcz.readMRC(path)
     assert np.array_equal(image, MOVIE)
     assert header["compressor"] == "lz4"
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_a_file_whose_only_frame_could_not_be_stored_is_none(
+    tmp_path: Path, compressor: str | None, keep_partial: bool
+) -> None:
+    options: Any = {"compressor": compressor, "keep_partial": keep_partial}
+    path, bad = tmp_path / "a.mrcz", np.full((4, 5), 1000)
+    with (pytest.raises(ValueError, match="frame 0 has values"),
+          mrcz.create(path, (None, 4, 5), "int8", **options) as writer):
+        writer.append(bad)
+    with (pytest.raises(ValueError, match="no frame was written"),
+          mrcz.create(path, (None, 4, 5), "int8", **options) as writer):
+        with pytest.raises(ValueError, match="frame 0 has values"):
+            writer.append(bad)
+        writer.flush()
+    assert not list(tmp_path.iterdir())

@@ -15,6 +15,7 @@ from .header import Record
 from .pixels import Pixels
 from .progress import Advance, unseen
 from .reader import MRCReader
+from .trailer import Trailer
 
 __all__ = ["Intact", "find_intact", "frame_buffer"]
 
@@ -60,8 +61,9 @@ def find_intact(reader: MRCReader, advance: Advance = unseen) -> Intact:
     """
     if reader.record.compressor is None:
         return _whole_frames(reader)
-    spans = _by_trailer(reader, advance)
-    return Intact(spans) if spans else _by_search(reader, advance)
+    if reader.trailer is not None:
+        return Intact(_by_trailer(reader, reader.trailer, advance))
+    return _by_search(reader, advance)
 
 
 def frame_buffer(record: Record) -> Pixels:
@@ -90,11 +92,8 @@ def _whole_frames(reader: MRCReader) -> Intact:
                    for frame in range(min(count, record.nz))})
 
 
-def _by_trailer(reader: MRCReader, advance: Advance) -> dict[int, Span]:
-    trailer, source = reader.trailer, reader.source
-    if trailer is None:
-        return {}
-    found = {}
+def _by_trailer(reader: MRCReader, trailer: Trailer, advance: Advance) -> dict[int, Span]:
+    source, found = reader.source, {}
     for frame, (offset, length, checksum) in enumerate(
         zip(trailer.offsets, trailer.lengths, trailer.checksums, strict=True)
     ):

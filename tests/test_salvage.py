@@ -105,6 +105,26 @@ def test_chunks_are_found_wherever_they_start(tmp_path: Path, offset: int) -> No
     assert np.array_equal(mrcz.readMRC(output)[0], MOVIE)
 
 
+@pytest.mark.parametrize("compressor", ["lz4", "zstd", "zlib"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_checksums_that_no_frame_has_are_believed(
+    tmp_path: Path, count: int, compressor: str
+) -> None:
+    """Not searched for chunks without them, which would be kept with wrong pixels."""
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(MOVIE[:count], path, compressor=compressor, checksum=True)
+    data = bytearray(path.read_bytes())
+    trailer = 1024 + mrcz.readMRCHeader(path)[0]["packedBytes"]
+    for frame in range(count):
+        offset, length = struct.unpack_from("<2Q", data, trailer + 32 + 24 * frame)
+        data[offset + length // 2] ^= 4
+    path.write_bytes(data)
+    assert len(mrcz.verify(path)) == count
+    with pytest.raises(mrcz.MRCFormatError, match="no frame is intact"):
+        mrcz.repair(path, tmp_path / "b.mrcz")
+    assert not (tmp_path / "b.mrcz").exists()
+
+
 def test_a_missing_codec_is_told_and_is_no_damage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ def choose(
     if not wanted:
         return with_typesize(frames, frame_format)
     windows = list(_sample(frames, frame_format, SAMPLE_BYTES, WINDOWS))
-    typesize = frame_format.dtype.itemsize
+    typesize = frame_format.disk_dtype.itemsize
     started = time.perf_counter()
     baseline = _try(_candidate(hint, "zstd", 1, "bitshuffle"), windows, typesize)
     trials = [baseline]
@@ -150,7 +150,7 @@ def with_typesize(frames: Sequence[Pixels], frame_format: FrameFormat) -> CodecO
     """
     options = frame_format.options
     assert options is not None
-    itemsize, nbytes = frame_format.dtype.itemsize, len(frames) * frame_format.frame_bytes
+    itemsize, nbytes = frame_format.disk_dtype.itemsize, len(frames) * frame_format.frame_bytes
     if (
         options.compressor not in _SPLIT_CODECS
         or options.backend != "blosc1"
@@ -186,7 +186,8 @@ def _sample(
         # Another part of each frame, so that a bright beam or a dark edge is not all.
         first = int(place * (frame_format.ny - rows))
         part = frame[first : first + rows]
-        yield frame_format.store(part, np.empty(part.shape, frame_format.dtype), what="a frame")
+        values = np.empty(part.shape, frame_format.disk_dtype)
+        yield frame_format.store(part, values, what="a frame")
 
 
 def _try(options: CodecOptions, windows: Sequence[Pixels], typesize: int) -> _Trial:

@@ -147,7 +147,7 @@ class FrameEncoder(ChunkPlacer):
             if options is None:
                 run_ordered(self._plain_tasks(), _call, self._count, threads=threads)
             else:
-                itemsize = self._format.dtype.itemsize
+                itemsize = self._format.disk_dtype.itemsize
                 block = _block_bytes(options, itemsize)
                 step = max(1, piece_bytes(nbytes, threads, PIECE_BYTES) // block) * block
                 stack.enter_context(blosc_settings(options.block_bytes(itemsize)))
@@ -220,7 +220,7 @@ class FrameEncoder(ChunkPlacer):
     def _compress(self, span: _Span) -> _Piece:
         options = self._format.options
         assert options is not None
-        typesize, nbytes = self._format.dtype.itemsize, self._format.frame_bytes
+        typesize, nbytes = self._format.disk_dtype.itemsize, self._format.frame_bytes
         with ExitStack() as stack:
             if (block := self._block(stack, span)) is not None:
                 start = address_of(block.data)

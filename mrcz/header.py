@@ -24,6 +24,7 @@ from .modes import (
     MODES,
     PACKED_BYTES,
     UNSIGNED_BYTES,
+    FrameLayout,
     Mode,
     modes_of,
 )
@@ -130,7 +131,7 @@ def byteorder_of(endian: str) -> str:
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(FrameLayout):
     """What the record of a file says, checked.
 
     Attributes
@@ -162,21 +163,6 @@ class Record:
     def data_offset(self) -> int:
         """Byte offset of the first pixel or chunk."""
         return HEADER_BYTES + int(self.fields["nsymbt"])
-
-    @cached_property
-    def disk_dtype(self) -> np.dtype[Any]:
-        """Dtype of a stored value, in the file's byte order."""
-        return np.dtype(self.byteorder + self.mode.disk)
-
-    @cached_property
-    def row_bytes(self) -> int:
-        """Bytes of a stored row."""
-        return self.mode.row_bytes(self.nx)
-
-    @cached_property
-    def frame_bytes(self) -> int:
-        """Bytes of a stored slice, uncompressed."""
-        return self.row_bytes * self.ny
 
     @property
     def labels(self) -> list[str]:

@@ -7,6 +7,8 @@ The numbers of the modes are those of MRC2014 and IMOD; a compressed file stores
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,7 @@ __all__ = [
     "UNSIGNED_BYTES",
     "WRITABLE",
     "WRITTEN_AS",
+    "FrameLayout",
     "Mode",
     "modes_of",
 ]
@@ -73,6 +76,42 @@ class Mode:
     def stored_itemsize(self) -> int:
         """Bytes a pixel on disk (1 for packed, where it is the byte of two pixels)."""
         return np.dtype(self.disk).itemsize * (2 if self.paired else 1) * self.channels
+
+
+class FrameLayout:
+    """What follows from the pixel type, the size and the byte order of frames in a file.
+
+    A base of classes that have these.
+
+    Attributes
+    ----------
+    mode : Mode
+        Pixel type.
+    ny, nx : int
+        Rows, columns.
+    byteorder : str
+        ``'<'`` or ``'>'``.
+    """
+
+    mode: Mode
+    ny: int
+    nx: int
+    byteorder: str
+
+    @cached_property
+    def disk_dtype(self) -> np.dtype[Any]:
+        """Dtype of a stored value, in the file's byte order."""
+        return np.dtype(self.byteorder + self.mode.disk)
+
+    @cached_property
+    def row_bytes(self) -> int:
+        """Bytes of a stored row."""
+        return self.mode.row_bytes(self.nx)
+
+    @cached_property
+    def frame_bytes(self) -> int:
+        """Bytes of a stored frame, uncompressed."""
+        return self.row_bytes * self.ny
 
 
 MODES: dict[int, Mode] = {

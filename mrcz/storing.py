@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from .buffers import borrowed
 from .codec import CodecOptions
-from .modes import Mode
+from .modes import FrameLayout, Mode
 from .pixels import Pixels, cast_into, pack_nibbles
 
 __all__ = ["FrameFormat", "Stored", "StoredFrames"]
@@ -23,7 +22,7 @@ _SMALL_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class FrameFormat:
+class FrameFormat(FrameLayout):
     """How frames are stored.
 
     Attributes
@@ -43,21 +42,6 @@ class FrameFormat:
     nx: int
     byteorder: str = "<"
     options: CodecOptions | None = None
-
-    @cached_property
-    def dtype(self) -> np.dtype[np.generic]:
-        """Dtype of a stored pixel."""
-        return np.dtype(self.byteorder + self.mode.disk)
-
-    @cached_property
-    def row_bytes(self) -> int:
-        """Bytes of a row."""
-        return self.mode.row_bytes(self.nx)
-
-    @cached_property
-    def frame_bytes(self) -> int:
-        """Bytes of a frame, uncompressed."""
-        return self.row_bytes * self.ny
 
     def store(self, pixels: Pixels, values: Pixels, *, what: str) -> Pixels:
         """Return `pixels` as they are stored, by way of `values`, memory of the stored dtype.
@@ -122,7 +106,7 @@ class StoredFrames:
         return isinstance(self.frames, np.ndarray) and self._is_stored(self.frames)
 
     def _is_stored(self, pixels: Pixels) -> bool:
-        return (pixels.dtype == self._format.dtype and pixels.flags.c_contiguous
+        return (pixels.dtype == self._format.disk_dtype and pixels.flags.c_contiguous
                 and not self._format.mode.packed)
 
     def block(self, stack: ExitStack, first: int, last: int) -> Stored | None:
@@ -178,6 +162,6 @@ class StoredFrames:
         return Stored(data, values[skipped:])
 
     def _memory(self, stack: ExitStack, shape: tuple[int, ...]) -> Pixels:
-        buffer = stack.enter_context(borrowed(prod(shape) * self._format.dtype.itemsize))
-        values: Pixels = buffer.view(self._format.dtype).reshape(shape)
+        buffer = stack.enter_context(borrowed(prod(shape) * self._format.disk_dtype.itemsize))
+        values: Pixels = buffer.view(self._format.disk_dtype).reshape(shape)
         return values

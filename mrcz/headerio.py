@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -190,7 +191,7 @@ def _record_in(f: IO[bytes]) -> Record | None:
         data = f.read(HEADER_BYTES)
         f.seek(start)
         return parse(data, path=str(getattr(f, "name", "")))
-    except (MRCError, OSError, AttributeError):
+    except (MRCError, io.UnsupportedOperation, AttributeError):
         return None
 
 

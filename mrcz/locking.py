@@ -52,18 +52,31 @@ def locked(path: str) -> Iterator[None]:
 def _held(path: str) -> io.FileIO:
     """Return the file that has the name `path` at that moment, locked.
 
-    It is closed, and so unlocked, whatever interrupts its user.
+    It is closed, and so unlocked, whatever interrupts its user. It is opened for writing, as
+    NFS wants files that are locked against all others.
     """
     while True:
-        file = io.FileIO(path)
+        file = io.FileIO(path, "r+")
         try:
             _wait_for(file, path)
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                if not _can_be_read(path):
+                    fcntl.flock(file, fcntl.LOCK_UN)
                 return file
         except BaseException:
             file.close()
             raise
         file.close()  # while we waited, another file was given the name
+
+
+def _can_be_read(path: str) -> bool:
+    """Return whether the lock leaves ourselves in: that of SMB shuts out all but its descriptor."""
+    try:
+        with io.FileIO(path) as other:
+            other.read(1)
+    except PermissionError:
+        return False
+    return True
 
 
 def _wait_for(file: io.FileIO, path: str) -> None:

@@ -117,11 +117,12 @@ def resave(
                 _compare(old, again)
         status = os.stat(path)
         os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
-        os.rename(path, backup)
         try:
+            os.rename(path, backup)
             os.rename(new, path)
-        except OSError:
-            os.rename(backup, path)
+        except BaseException:  # an interrupt, too
+            if not os.path.exists(path):
+                os.rename(backup, path)
             raise
     finally:
         if os.path.exists(new):

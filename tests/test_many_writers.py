@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 import mrcz
+from mrcz import locking
 
 SHAPE = (2, 30, 40)
 WRITERS, TIMES = 4, 10
@@ -134,3 +137,46 @@ def test_a_file_that_was_longer_when_it_was_opened(tmp_path: Path) -> None:
     with mrcz.open(path) as stack:
         os.truncate(path, size)
         assert np.array_equal(np.asarray(stack), image)
+
+
+class Disk:
+    """What `fcntl` is on a disk with locks of its own kind."""
+
+    LOCK_EX, LOCK_NB, LOCK_UN = 2, 4, 8
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def flock(self, file: io.FileIO, what: int) -> None:
+        if what & self.LOCK_EX and not file.writable():
+            raise OSError(errno.EBADF, "NFS locks only files that are open for writing")
+        self.held = bool(what & self.LOCK_EX)
+
+
+def test_a_file_on_nfs_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, disk = tmp_path / "a.mrc", Disk()
+    mrcz.writeMRC(frames(1), path)
+    monkeypatch.setattr(locking, "fcntl", disk)
+    with locking.locked(str(path)):
+        assert disk.held
+    assert not disk.held
+
+
+def test_a_lock_that_shuts_ourselves_out_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on SMB, where only the descriptor that has the lock may read and write."""
+    path, disk, real = tmp_path / "a.mrc", Disk(), io.FileIO
+    mrcz.writeMRC(frames(1), path)
+
+    def opened(name: str, mode: str = "r") -> io.FileIO:
+        if disk.held:
+            raise PermissionError(errno.EACCES, "locked", name)
+        return real(name, mode)
+
+    monkeypatch.setattr(locking, "fcntl", disk)
+    monkeypatch.setattr(locking.io, "FileIO", opened)
+    with locking.locked(str(path)):
+        assert not disk.held
+        mrcz.writeMRC(frames(2), path, idx=2)
+    assert len(mrcz.readMRC(path)[0]) == 4

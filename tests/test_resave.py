@@ -50,6 +50,31 @@ def test_lists_of_volumes(tmp_path: Path) -> None:
     assert np.array_equal(np.concatenate(found), frames)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_interrupt_leaves_the_file_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = tmp_path / "a.mrcz"
+    shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)
+    before, real, calls = path.read_bytes(), resave.os.rename, []
+
+    def rename(old: str, new: str) -> None:
+        calls.append(new)
+        real(old, new)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(resave.os, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        resave.resave(path, slices=0)
+    if number == 1:
+        assert path.read_bytes() == before
+        assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]
+    else:
+        assert len(list(tmp_path.iterdir())) == 2
+        assert path.exists()
+
+
 def test_nothing_is_lost_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.mrcz"
     shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)

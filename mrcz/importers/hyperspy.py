@@ -23,6 +23,8 @@ def open_with_hyperspy(path: str, error: MRCError) -> Iterator[Frames]:
     hyperspy = importlib.import_module("hyperspy.api")
     try:
         signal = hyperspy.load(path, lazy=True)
+    except MemoryError:
+        raise
     except Exception as reason:  # whatever a plugin of HyperSpy raises
         raise MRCFormatError(f"no reader knows this file; as MRC: {error}; HyperSpy: {reason}",
                              path=path) from error

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, settings
 
+from mrcz import parallel
+
+from .helping import counting
+
 # CI machines are slow and share their cores: no deadline, and runs that repeat exactly.
 settings.register_profile("mrcz", deadline=None, derandomize=True, max_examples=60,
                           suppress_health_check=[HealthCheck.too_slow,
@@ -21,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Know the markers when run from an installed wheel, where there is no pyproject.toml."""
     config.addinivalue_line("markers", "judge: compares with another program")
     config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _helpers_are_counted() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parallel, "start_new_thread", counting(parallel.start_new_thread))
+        yield
 
 
 @pytest.fixture

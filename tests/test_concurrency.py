@@ -23,6 +23,7 @@ import pytest
 import mrcz
 from mrcz import codec, codec2, lease, parallel, scratch
 
+from . import helping
 from .processes import by_night, run_script
 
 THREADS, JOBS = 8, by_night(500, 60)
@@ -86,7 +87,7 @@ def test_threads_give_what_one_gives(tmp_path: Path) -> None:
             future.result()
     assert wrong == []
     assert blosc_state() == before
-    assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]
+    helping.require_none()
 
 
 def test_one_stack_for_many_threads(tmp_path: Path) -> None:

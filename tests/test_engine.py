@@ -31,6 +31,8 @@ from mrcz import (
 )
 from mrcz.reader import MRCReader
 
+from . import helping
+
 
 def chunk_of(
     data: np.ndarray, typesize: int, options: codec.CodecOptions, threads: int = 1
@@ -168,14 +170,14 @@ def test_an_error_stops_the_work(where: str, threads: int) -> None:
         )
     assert len(seen) < 30
     assert seen == list(range(len(seen)))
-    assert not [t for t in threading.enumerate() if t.name == "mrcz-worker"]
+    helping.require_none()
 
 
 def test_work_is_done_where_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: threading.Thread) -> None:
+    def refuse(*args: Any) -> int:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(parallel, "start_new_thread", refuse)
     done: list[int] = []
     parallel.run_ordered(range(10), lambda n: n, done.append, threads=4)
     assert done == list(range(10))
@@ -422,7 +424,7 @@ def test_helpers_that_wait_end_with_an_error(monkeypatch: pytest.MonkeyPatch) ->
     finally:
         for other in others:
             parallel._workers.end(other)
-    assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]
+    helping.require_none()
 
 
 @pytest.mark.parametrize("dtype", ["f8", ">f4", "i2", "uint4"])

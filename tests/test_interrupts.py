@@ -21,6 +21,7 @@ import pytest
 import mrcz
 from mrcz import disk, lease, parallel
 
+from . import helping
 from .processes import by_night, run_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # closed by Python, then
@@ -76,7 +77,7 @@ def interrupt_everywhere(step: int, prepare: Callable[[], None], action: Callabl
             return number
         try:
             check()
-            assert not [t for t in threading.enumerate() if t.name == "mrcz-worker"]
+            helping.require_none()
             gc.collect()
             assert parallel._workers.active == 0
         except Exception as error:
@@ -146,17 +147,17 @@ def test_a_read_that_is_interrupted(tmp_path: Path) -> None:
 
 def test_helpers_stop_when_their_caller_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also before it has begun to work itself: they would go on behind its back."""
-    start, done = threading.Thread.start, []
+    start, done = parallel.start_new_thread, []
 
-    def interrupted(thread: threading.Thread) -> None:
-        start(thread)
+    def interrupted(*args: Any) -> int:
+        start(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(parallel, "start_new_thread", interrupted)
     with pytest.raises(KeyboardInterrupt):
         parallel.run_ordered(iter(int, 1), done.append, threads=3)
     count = len(done)
-    assert not [thread for thread in threading.enumerate() if thread.name == "mrcz-worker"]
+    helping.require_none()
     assert len(done) == count
 
 

@@ -26,6 +26,9 @@ MEMORY_CASES = (
 
 IMPORTS = {"mrcz": "mrcz", "python-mrcz": "mrcz", "numpy, blosc": "numpy, blosc"}
 
+_PAIRS = 5
+"""Two reads in turns and at once a round: what differs by nothing needs many to show it."""
+
 _IMPORT = """
 import time
 started = time.perf_counter()
@@ -94,7 +97,7 @@ class Extras:
         self.environment.run("data", "numpy", self.work, str(file), json.dumps(wanted))
         try:
             return self._probe("concurrent", data=str(file), folder=str(self.work),
-                               threads=self.environment.threads, rounds=self.rounds)
+                               threads=self.environment.threads, rounds=_PAIRS * self.rounds)
         finally:
             remove(str(file))
 

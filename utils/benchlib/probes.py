@@ -90,8 +90,9 @@ def concurrent(data: str, folder: str, threads: int, rounds: int) -> dict[str, l
 
     times: dict[str, list[float]] = {"serial": [], "concurrent": []}
     with ThreadPoolExecutor(2) as pool:
+        ways = [("serial", map), ("concurrent", pool.map)]
         for number in range(rounds + 1):
-            for name, run in (("serial", map), ("concurrent", pool.map)):
+            for name, run in ways[:: -1 if number % 2 else 1]:
                 results, answer = timed(lambda run=run: list(run(read, paths)))
                 if not all(np.array_equal(result, pixels) for result in results):
                     raise Mismatch(f"{name} reads")

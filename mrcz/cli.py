@@ -136,12 +136,8 @@ def _run(args: argparse.Namespace) -> int:
     except UsageError as error:
         complain(args.command, error)
         return WRONG_ARGUMENTS
-    except _Terminated:
-        complain(args.command, "terminated")
-        return TERMINATED
-    except KeyboardInterrupt:
-        complain(args.command, "interrupted")
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        was_terminated = isinstance(error, _Terminated)
     except BrokenPipeError:  # the reader of a pipe (head, say) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNREAD
@@ -152,6 +148,9 @@ def _run(args: argparse.Namespace) -> int:
         return int(args.failed)
     except Exception:  # of ours; Python would exit with 1, which may be an answer
         return _failed_with_traceback(args)
+    # Only now, when nothing holds what was under way, and what ends with it has told so.
+    complain(args.command, "terminated" if was_terminated else "interrupted")
+    return TERMINATED if was_terminated else INTERRUPTED
 
 
 def _failed_with_traceback(args: argparse.Namespace) -> int:

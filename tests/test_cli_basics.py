@@ -253,6 +253,24 @@ def test_signals_leave_no_file_behind(tmp_path, number, code, said, jobs):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["big.mrc", "two.mrc"]
 
 
+def test_the_last_word_is_that_of_the_interrupt(tmp_path):
+    """Also where it comes before anybody has the file that was opened, whose end is told then."""
+    mrcz.writeMRC(np.zeros((2, 3, 4), "int16"), tmp_path / "a.mrc")
+    program = ("import sys, mrcz.copies.copying as copying\n"
+               "from mrcz.cli import main\n"
+               "def interrupted(sink, *args, **kwargs):\n"
+               "    raise KeyboardInterrupt\n"
+               "copying.StackWriter = interrupted\n"
+               "sys.exit(main(['compress', sys.argv[1]]))\n")
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True,
+                          text=True, check=False, timeout=120)
+    assert done.returncode == 130
+    said = done.stderr.strip().splitlines()
+    assert "was never closed" in said[-2]
+    assert said[-1] == "mrcz compress: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mrc"]
+
+
 def test_demo(capsys, monkeypatch):
     from mrcz.commands import demo
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -189,6 +190,25 @@ class FrameTable:
             ends = (frames[0], frames[-1]) if isinstance(frames, range) else frames
             first = min(ends)
             self.span(first, max(ends) + 1 - first)
+
+    def require_chunks(self) -> None:
+        """Check that chunk lies behind chunk through the whole file, whatever an index says.
+
+        Raises
+        ------
+        MRCFormatError, MRCTruncatedError
+            As `span`.
+        """
+        if self._record.compressor is None:
+            return
+        walker = copy(self)  # what damage says is not to be believed by those who read
+        walker._edges = self._edges[:]
+        walker._walk(0, len(self))
+        end, found = self.end, walker._edges[-1]
+        if found != end:
+            raise MRCFormatError("the chunks don't end where an index has their end",
+                                 path=self._record.path, offset=found, expected=f"byte {end}",
+                                 found=f"byte {found}")
 
     def holds(self, frames: range) -> bool:
         """Return whether a raw file is long enough for consecutive frames."""

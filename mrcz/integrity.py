@@ -147,6 +147,8 @@ def _findings(
     try:
         table = reader.table
         table.span(record.nz, 0)
+        if not deep:
+            table.require_chunks()
     except MRCError as error:
         yield _finding_of(error)
         if deep or record.compressor is None:

@@ -151,6 +151,23 @@ def test_frames_behind_a_cut_are_named(tmp_path: Path, options: dict[str, Any]) 
     assert named(mrcz.verify(path, deep=False)) <= {*range(100, 300)}
 
 
+@pytest.mark.parametrize("checksum", [False, True])
+def test_a_look_at_headers_alone_sees_all_of_them(tmp_path: Path, checksum: bool) -> None:
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(NOISE, path, compressor="zstd", checksum=checksum)
+    assert mrcz.verify(path, deep=False) == []
+    data = bytearray(path.read_bytes())
+    start, _ = spans_of(path)[70]
+    for place, value in ((4, 1), (12, 1)):  # the bytes of pixels, and those of the chunk
+        damaged = bytearray(data)
+        damaged[start + place] ^= value
+        path.write_bytes(damaged)
+        (finding, *_) = mrcz.verify(path, deep=False)
+        assert finding.offset is not None and start <= finding.offset <= start + 4096
+        assert named(mrcz.verify(path)) == {70}
+        assert np.array_equal(mrcz.readMRC(path, idx=71)[0], NOISE[71])
+
+
 def test_damage_before_a_cut_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(NOISE, path, compressor="zstd")

@@ -19,6 +19,9 @@ Result = TypeVar("Result")
 MAX_THREADS = 4096
 """More than any machine has cores is a mistake."""
 
+_LATE_SECONDS = 1.0
+"""Time to wait for helpers with nothing to do: without memory one dies before it runs."""
+
 _default_threads: int | None = None
 
 
@@ -270,9 +273,9 @@ def run_ordered(
     while not over:  # again after an interrupt: the end must be told, and waited for
         try:
             workers.end(pipeline)
-            for done in helpers:
-                with done:
-                    pass
+            while helpers:
+                helpers[-1].acquire(timeout=_LATE_SECONDS)
+                helpers.pop()
             over = True
         except BaseException as error:
             pipeline.fail(error)

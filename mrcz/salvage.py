@@ -79,6 +79,7 @@ def repair(
     Examples
     --------
     >>> import mrcz, os, tempfile
+    >>> import numpy as np
     >>> folder = tempfile.mkdtemp()
     >>> path, saved = os.path.join(folder, "cut.mrcz"), os.path.join(folder, "saved.mrcz")
     >>> mrcz.writeMRC(np.ones((3, 64, 64), "int16"), path, compressor="zstd")

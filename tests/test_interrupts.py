@@ -175,8 +175,12 @@ def test_helpers_have_stopped_when_their_caller_is_interrupted_in_its_wait() -> 
         time.sleep(0.3)
         ended.set()
 
-    with pytest.raises(KeyboardInterrupt):
-        parallel.run_ordered(range(2), work, threads=2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            parallel.run_ordered(range(2), work, threads=2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended.is_set()
     assert parallel._workers.active == 0
 

@@ -9,7 +9,7 @@ import struct
 from binascii import crc32
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 __all__ = ["LABEL_BYTES", "MOST_LABELS", "HeaderIndex", "find_index", "labels_in_use",
            "with_index"]  # fmt: skip
@@ -50,13 +50,15 @@ class HeaderIndex:
 
     def start(self, number: int) -> int:
         """Return where the chunk of frame ``number * step`` starts."""
-        longer: tuple[int, ...] = struct.unpack_from(f"<{number}{_CODES[self.itemsize]}",
-                                                     self.entries)
-        return number * self.usual + sum(longer)
+        return number * self.usual + sum(self._longer(number))
 
     def by_frame(self) -> dict[int, int]:
         """Return frame to start, of all that are known."""
-        return {number * self.step: self.start(number) for number in range(1, len(self) + 1)}
+        starts = accumulate(self.usual + longer for longer in self._longer(len(self)))
+        return {number * self.step: start for number, start in enumerate(starts, 1)}
+
+    def _longer(self, count: int) -> tuple[int, ...]:
+        return struct.unpack_from(f"<{count}{_CODES[self.itemsize]}", self.entries)
 
 
 def labels_in_use(labels: Sequence[bytes]) -> list[bytes]:

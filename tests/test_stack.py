@@ -295,6 +295,7 @@ def test_header_index_of_chunks_that_differ(lengths: Sequence[int], step: int) -
     assert [len(label) for label in labels[1:]] == [80] * 9
     found = find_index(labels, nz, edges[-1])
     assert found.by_frame() == {frame: edges[frame] for frame in range(step, nz, step)}
+    assert [found.start(number) for number in range(len(found) + 1)] == edges[:nz:step]
     assert not find_index(labels, nz + 1, edges[-1])
     assert not find_index(labels, nz, edges[-1] + 1)
 

@@ -126,9 +126,13 @@ def read_trailer(source: Source, record: Record, start: int) -> Trailer:
     magic, version, entry, count, head_checksum = _HEAD.unpack(head)
     if magic != MAGIC or version != VERSION or entry != _ENTRY.itemsize:
         raise MRCFormatError("no trailer of a known version", path=path, offset=start)
-    if count != record.nz or not source.holds(start + trailer_bytes(count)):
-        raise MRCChecksumError("the trailer is damaged or cut", path=path, offset=start,
+    if count != record.nz:
+        raise MRCChecksumError("the trailer is damaged", path=path, offset=start,
                                expected=f"{record.nz} entries", found=count)
+    if not source.holds(start + trailer_bytes(count)):
+        raise MRCChecksumError("the trailer is cut", path=path, offset=start,
+                               expected=f"{trailer_bytes(count)} bytes",
+                               found=f"{source.size - start} bytes")
     body = head + source.read(start + _HEAD.size, count * _ENTRY.itemsize)
     checksum, end = _TAIL.unpack(source.read(start + len(body), _TAIL.size))
     if end != END_MAGIC or checksum != hash_of(body):

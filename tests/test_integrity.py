@@ -12,7 +12,7 @@ import pytest
 import xxhash
 
 import mrcz
-from mrcz import decoding, descriptors, encoding
+from mrcz import decoding, descriptors, encoding, trailer
 from mrcz.checksums import checksum_of
 from mrcz.reader import MRCReader
 
@@ -191,6 +191,19 @@ def test_append_and_overwrite_keep_the_trailer_right(path: Path) -> None:
     with mrcz.open(path) as stack:
         assert stack._reader.trailer is not None
         assert len(stack._reader.trailer.lengths) == 15
+
+
+def test_a_cut_trailer_is_told_with_what_is_left_of_it(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-10])
+    (found, *_) = mrcz.verify(path)
+    assert "the trailer is cut" in str(found)
+    with MRCReader(path) as reader, pytest.raises(mrcz.MRCChecksumError) as error:
+        start = trailer.trailer_start(reader.source, reader.record)
+        assert start is not None
+        trailer.read_trailer(reader.source, reader.record, start)
+    assert error.value.expected == f"{len(data) - start} bytes"
+    assert error.value.found == f"{len(data) - start - 10} bytes"
 
 
 def test_damaged_trailer_or_header_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:

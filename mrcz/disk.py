@@ -7,8 +7,9 @@ import errno
 import logging
 import os
 from binascii import crc32
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import IO, Any
 
 from .descriptors import DescriptorSink
@@ -19,6 +20,7 @@ from .locking import locked
 from .replacing import fsync_folder, keep_access, replace_file, writable_status
 from .sinks import naming
 from .sources import FileSource, anchored
+from .tmpfs import is_in_memory, make_pages
 
 __all__ = ["AtomicFile", "InPlaceFile", "held_for_change"]
 
@@ -206,6 +208,14 @@ class AtomicFile(_ChangingFile):
         except BaseException:
             self.abort()
             raise
+
+    def room_ahead(self, stop: int) -> Callable[[int, int], None] | None:
+        """Let the file be `stop` bytes long at once, so that it has pages to be made."""
+        if not self._temporary or not is_in_memory(self.fd):  # readers may go by the size of others
+            return None
+        if os.fstat(self.fd).st_size < stop:
+            self.truncate(stop)
+        return partial(make_pages, self.fd)
 
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""

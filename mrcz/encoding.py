@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -28,10 +28,12 @@ from .progress import Advance
 from .sinks import FileObjectSink, Sink
 from .statistics import Statistics, measure
 from .storing import FrameFormat, Stored, StoredFrames
+from .tmpfs import PagesAhead
 
 __all__ = ["EncodedFrames", "FrameEncoder", "encode_frames"]
 
-_PIECES_A_WRITE = 2
+_WRITE_BYTES = 2 * PIECE_BYTES
+"""Of uncompressed pixels at once."""
 
 
 class _Span(NamedTuple):
@@ -51,7 +53,6 @@ class _Piece(NamedTuple):
     span: _Span
     chunks: list[bytes]
     statistics: Statistics
-    told: bool = False  # whether those who watch know of it already
 
 
 class FrameEncoder(ChunkPlacer):
@@ -105,7 +106,6 @@ class FrameEncoder(ChunkPlacer):
         self._threads = threads
         self._exact = exact
         self._advance = advance
-        self._measured_apart = False
         self._writing = threading.Lock()  # a file's own lock spins while it waits
         self._first = number
         self._stored = StoredFrames((), frame_format)  # what is written now
@@ -126,14 +126,14 @@ class FrameEncoder(ChunkPlacer):
             If the file can't be written.
         """
         self._stored = StoredFrames(frames, self._format, self._first + len(self.lengths))
-        before = (self.end, self.statistics, self._measured_apart)
+        before = (self.end, self.statistics)
         count = len(self.lengths)
         try:
             self._write_all()
         except BaseException:  # as if none had come: who catches it may go on
             self.extent = max(self.extent, self.end,
                               before[0] + len(frames) * self._format.frame_bytes)
-            self.end, self.statistics, self._measured_apart = before
+            self.end, self.statistics = before
             del self.lengths[count:], self.checksums[count:]
             raise
         finally:
@@ -144,8 +144,11 @@ class FrameEncoder(ChunkPlacer):
         threads = max(1, min(self._threads, nbytes // LEAST_BYTES))
         with ExitStack() as stack:
             options = self._format.options
-            if options is None:
-                run_ordered(self._plain_tasks(), _call, self._count, threads=threads)
+            if options is None and self._stored.is_plain and not self._exact:
+                self._write_through(min(threads, 2))
+            elif options is None:
+                step = _WRITE_BYTES if self._stored.is_plain else PIECE_BYTES
+                run_ordered(self._spans(step), self._store, self._count, threads=threads)
             else:
                 itemsize = self._format.disk_dtype.itemsize
                 block = _block_bytes(options, itemsize)
@@ -166,38 +169,39 @@ class FrameEncoder(ChunkPlacer):
             for start, stop in zip(edges, [*edges[1:], nbytes], strict=True):
                 yield _Span(frame, frame + 1, start, stop)
 
-    def _plain_tasks(self) -> Iterator[Callable[[], _Piece]]:
-        """Yield tasks that write uncompressed frames, one of them at a time.
+    def _write_through(self, threads: int) -> None:
+        """Write frames that lie in memory as they are stored, all by the calling thread.
 
-        Where nothing has to be converted, the others have nothing to do but to measure the
-        first frame, if that is all that is measured.
+        Taking turns would cost more than it gains, and an interrupt reaches this one. Another
+        measures the first frame, if that is to be done, and then makes room in front of this.
         """
-        if not self._stored.is_plain:
-            yield from (partial(self._store, span) for span in self._spans(PIECE_BYTES))
-            return
-        is_first, count = self._stored.number == 0, len(self._stored)
-        if self._exact or (is_first and count == 1):
-            yield from (partial(self._store, span) for span in self._plain_spans())
-            return
-        if is_first:
-            self._measured_apart = True
-            yield self._measure_first
-        yield partial(self._store_in_steps, _Span(0, count, 0, self._format.frame_bytes))
+        pixels = np.asarray(self._stored.frames).reshape(-1).view(np.uint8)
+        stop = self.end + pixels.nbytes
+        pages = PagesAhead(self._sink.room_ahead(stop) if threads > 1 else None, self.end, stop)
 
-    def _plain_spans(self) -> Iterator[_Span]:
-        return self._spans(_PIECES_A_WRITE * PIECE_BYTES)
+        def beside() -> Iterator[Callable[[], None]]:
+            if self._stored.number == 0:
+                yield self._measure_first
+            yield from pages.steps()
+
+        def write() -> None:
+            try:
+                for start in range(0, pixels.nbytes, _WRITE_BYTES):
+                    part = pixels[start : start + _WRITE_BYTES]
+                    self._sink.write_at(self.end + start, part)
+                    pages.reached += part.nbytes
+                    self._tell(part.nbytes)
+            finally:
+                pages.reached = stop
+
+        run_ordered(beside(), _call, threads=threads, lead=write)
+        self.lengths += [self._format.frame_bytes] * len(self._stored)
+        self.end = stop
 
     # Work, in any thread.
 
-    def _measure_first(self) -> _Piece:
-        return _Piece(_Span(0, 0, 0, 0), [], measure(self._stored.frames[0], with_rms=False))
-
-    def _store_in_steps(self, whole: _Span) -> _Piece:
-        """Write all frames in one thread: taking turns costs more than it gains."""
-        for span in self._plain_spans():
-            self._store(span)
-            self._tell(span.nbytes)
-        return _Piece(whole, [], self._nothing, told=True)
+    def _measure_first(self) -> None:
+        self.statistics = measure(self._stored.frames[0], with_rms=False)
 
     def _store(self, span: _Span) -> _Piece:
         nbytes, statistics = self._format.frame_bytes, self._nothing
@@ -248,7 +252,7 @@ class FrameEncoder(ChunkPlacer):
         """Return what counts of the statistics of a frame, of part of it, or of several."""
         if self._exact:
             return measure(values, with_rms=True)
-        if self._stored.number + frame == 0 and not self._measured_apart:
+        if self._stored.number + frame == 0:
             return measure(values[0] if values.ndim == 3 else values, with_rms=False)
         return self._nothing
 
@@ -260,8 +264,7 @@ class FrameEncoder(ChunkPlacer):
 
     def _count(self, piece: _Piece) -> None:
         self.statistics += piece.statistics
-        if not piece.told:
-            self._tell(piece.span.nbytes)
+        self._tell(piece.span.nbytes)
         if piece.span.stop == self._format.frame_bytes:
             count = piece.span.last - piece.span.first
             self.lengths += [self._format.frame_bytes] * count
@@ -288,8 +291,8 @@ class FrameEncoder(ChunkPlacer):
         self._tell(len(encoded.chunks) * self._format.frame_bytes)
 
 
-def _call(task: Callable[[], _Piece]) -> _Piece:
-    return task()
+def _call(task: Callable[[], None]) -> None:
+    task()
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,7 @@ def run_ordered(
     consume: Callable[[Result], None] | None = None,
     *,
     threads: int,
+    lead: Callable[[], None] | None = None,
 ) -> None:
     """Do `work` on every item, and `consume` the results in the order of the items.
 
@@ -245,6 +246,8 @@ def run_ordered(
         Runs in one thread at a time, in order.
     threads : int
         Threads in all.
+    lead : callable, optional
+        What the calling thread does before it takes part: an interrupt reaches it there.
 
     Raises
     ------
@@ -252,6 +255,8 @@ def run_ordered(
         The first error of an item, after all threads have stopped.
     """
     if threads == 1:
+        if lead is not None:
+            lead()
         for item in items:
             result = work(item)
             if consume is not None:
@@ -267,6 +272,8 @@ def run_ordered(
                 helpers.append(_start(pipeline, workers))
             except RuntimeError:  # no more threads, or the interpreter is on its way out
                 break
+        if lead is not None:
+            lead()
         pipeline.run()
     except BaseException as error:  # an interrupt: nobody may go on behind the caller's back
         pipeline.fail(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from .sources import can_seek
@@ -42,6 +42,13 @@ class Sink:
     def truncate(self, size: int) -> None:
         """Cut or fill with zeros to `size` bytes."""
         raise NotImplementedError
+
+    def room_ahead(self, stop: int) -> Callable[[int, int], None] | None:
+        """Return what may make room for bytes up to `stop` before they are written.
+
+        None where that would gain nothing. It takes a range of bytes, and is no more than a hint.
+        """
+        return None
 
     def publish(self) -> None:
         """Show what was written so far under the file's name, and stay open."""

@@ -19,6 +19,8 @@ from .files import remove
 
 FRAMES = 3
 """Random frames a round."""
+PARTS = 15
+"""Random rows a round: some lie in one block, some in two."""
 TIMES = ("write", "read", "frame", "rows")
 """What is timed."""
 
@@ -40,8 +42,18 @@ class WorkerProcess:
             stderr=self.errors, text=True, env=environment.variables(cell.contender),
         )
 
-    def ask(self, do: str, *, repeat: int = 1, **arguments: Any) -> list[dict[str, float]]:
-        """Have something done `repeat` times and return what was measured of each.
+    def ask(self, do: str, turns: Sequence[dict[str, Any]] = ({},),
+            **arguments: Any) -> list[dict[str, float]]:
+        """Have something done, once a turn, and return what was measured of each.
+
+        Parameters
+        ----------
+        do : str
+            Name of a method of `Worker`.
+        turns : sequence of dict
+            Arguments of each.
+        **arguments
+            Of all.
 
         Raises
         ------
@@ -50,7 +62,7 @@ class WorkerProcess:
         """
         assert self.process.stdin is not None and self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps({"do": do, "repeat": repeat, **arguments}) + "\n")
+            self.process.stdin.write(json.dumps({"do": do, "turns": [*turns], **arguments}) + "\n")
             self.process.stdin.flush()
             line = self.process.stdout.readline()
         except BrokenPipeError:
@@ -120,7 +132,7 @@ class Contest:
         chance = random.Random(self.data.name)
         try:
             for number in range(rounds + 1):
-                places = [chance.random() for _ in range(FRAMES)]
+                places = [{"place": chance.random()} for _ in range(PARTS)]
                 # There and back, so that none is always the one after the slowest; but a file
                 # must have been written once before another cell reads it.
                 order = self.cells if number % 2 == 0 else self.cells[::-1]
@@ -131,21 +143,20 @@ class Contest:
             for worker in workers.values():
                 worker.close()
 
-    def _turn(self, cell: Cell, worker: WorkerProcess, places: Sequence[float], *,
+    def _turn(self, cell: Cell, worker: WorkerProcess, places: Sequence[dict[str, float]], *,
               warm_up: bool) -> None:
         """Let one cell write, read, and read frames, once each."""
         figures, path = self.figures[cell.key], str(self.work / cell.file)
         if figures["error"]:
             return
-        repeat = self.data.repeat
+        repeated = [{}] * self.data.repeat
         taken: dict[str, list[dict[str, float]]] = {}
         try:
             if not cell.source:
-                taken["write"] = worker.ask("write", repeat=repeat, path=path)
-            taken["read"] = worker.ask("read", repeat=repeat, path=path)
+                taken["write"] = worker.ask("write", repeated, path=path)
+            taken["read"] = worker.ask("read", repeated, path=path)
             if self.data.name != SMALL.name and not cell.source:
-                taken["frame"] = [worker.ask("frame", path=path, place=place)[0]
-                                  for place in places]
+                taken["frame"] = worker.ask("frame", places[:FRAMES], path=path)
             if self._has_rows(cell):
                 taken["rows"] = self._rows(figures, worker, path, places)
         except WorkerFailure as failure:
@@ -168,12 +179,12 @@ class Contest:
 
     @staticmethod
     def _rows(figures: dict[str, Any], worker: WorkerProcess, path: str,
-              places: Sequence[float]) -> list[dict[str, float]]:
+              places: Sequence[dict[str, float]]) -> list[dict[str, float]]:
         """Return times of partial frames; a failure is that figure's alone."""
         if figures.get("rows_error"):
             return []
         try:
-            return [worker.ask("rows", path=path, place=place)[0] for place in places]
+            return worker.ask("rows", places, path=path)
         except WorkerFailure as failure:
             figures["rows_error"] = str(failure)
             say(f"  rows: {failure}")
@@ -187,9 +198,9 @@ class Contest:
                 continue
             try:
                 with WorkerProcess(self.environment, cell, self.input) as worker:
-                    figures["write_peak"] = worker.ask("write", path=path)[0]["peak"]
+                    figures["write_peak"] = worker.ask("write_for_peak", path=path)[0]["peak"]
                 with WorkerProcess(self.environment, cell, self.input) as worker:
-                    answer = worker.ask("read", path=path)[0]
+                    answer = worker.ask("read_for_peak", path=path)[0]
                     figures["read_peak"] = max(0, answer["peak"])
                     figures["first_read"] = answer["seconds"]
             except WorkerFailure as failure:

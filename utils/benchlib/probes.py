@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import io
 import itertools
@@ -93,6 +94,7 @@ def concurrent(data: str, folder: str, threads: int, rounds: int) -> dict[str, l
         ways = [("serial", map), ("concurrent", pool.map)]
         for number in range(rounds + 1):
             for name, run in ways[:: -1 if number % 2 else 1]:
+                gc.collect()
                 results, answer = timed(lambda run=run: list(run(read, paths)))
                 if not all(np.array_equal(result, pixels) for result in results):
                     raise Mismatch(f"{name} reads")

@@ -15,7 +15,9 @@ both: the first of a chunk whose header names no filter, the second of one that 
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from itertools import pairwise
+from operator import lt
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,14 +37,17 @@ __all__ = ["BlockTable", "Cut", "Planes", "cut_chunk", "parse_block_table",
 
 _FILTERS = FLAG_SHUFFLE | FLAG_BITSHUFFLE
 
-_Offsets = np.ndarray[Any, np.dtype[np.int64]]
-
 
 class BlockTable(NamedTuple):
     """Where the blocks of a chunk lie, counted from the chunk's first byte."""
 
-    starts: _Offsets
-    stops: _Offsets
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+
+    @property
+    def in_order(self) -> bool:
+        """Whether they lie one behind the other."""
+        return self.starts[1:] == self.stops[:-1]
 
 
 def parse_block_table(
@@ -67,14 +72,15 @@ def parse_block_table(
     MRCFormatError
         If a block lies outside of the chunk.
     """
-    starts = np.frombuffer(prefix, "<i4", header.block_count, CHUNK_HEADER_BYTES).astype(np.int64)
-    order = np.argsort(starts, kind="stable")
-    stops = np.empty_like(starts)
-    stops[order[:-1]] = starts[order[1:]]
-    stops[order[-1]] = header.cbytes
-    if starts[order[0]] < header.prefix_bytes or (stops <= starts).any():
+    starts = struct.unpack_from(f"<{header.block_count}i", prefix, CHUNK_HEADER_BYTES)
+    edges = [*sorted(starts), header.cbytes]
+    if edges[0] < header.prefix_bytes or not all(map(lt, edges, edges[1:])):
         raise MRCFormatError(f"frame {frame} has a bad table of blocks", path=path, offset=offset)
-    return BlockTable(starts, stops)
+    stops = edges[1:]
+    if edges[:-1] != [*starts]:
+        following = dict(pairwise(edges))
+        stops = [following[start] for start in starts]
+    return BlockTable(starts, tuple(stops))
 
 
 class Cut(NamedTuple):
@@ -95,36 +101,37 @@ def cut_chunk(header: ChunkHeader, table: BlockTable, first: int, last: int) -> 
     first, last : int
         Range of blocks.
     """
-    starts, stops = table.starts[first:last], table.stops[first:last]
+    run = BlockTable(table.starts[first:last], table.stops[first:last])
     count = last - first
     nbytes = min(last * header.blocksize, header.nbytes) - first * header.blocksize
     blocksize, flags = header.blocksize, header.flags
     if nbytes < blocksize:
         # The short last block alone: a full block of its size, but never split in streams.
         blocksize, flags = nbytes, flags | FLAG_NO_SPLIT
-    if (starts[1:] == stops[:-1]).all():  # one behind the other, as nearly always
-        positions, ranges = starts - starts[0], [(int(starts[0]), int(stops[-1]))]
-    else:
-        positions, ranges = _gathered(starts, stops)
     prefix_bytes = CHUNK_HEADER_BYTES + 4 * count
+    positions, ranges = _gather(run, prefix_bytes)
     cbytes = prefix_bytes + sum(stop - start for start, stop in ranges)
     cut = header._replace(flags=flags, nbytes=nbytes, blocksize=blocksize, cbytes=cbytes)
-    return Cut(cut.pack() + (positions + prefix_bytes).astype("<i4").tobytes(), cut, ranges)
+    return Cut(cut.pack() + struct.pack(f"<{count}i", *positions), cut, ranges)
 
 
-def _gathered(starts: _Offsets, stops: _Offsets) -> tuple[_Offsets, list[tuple[int, int]]]:
-    """Return where blocks come to lie when they are read in the order of the file, and from where.
+def _gather(run: BlockTable, position: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return where blocks come to lie from `position` on, and the ranges that they are read from.
 
-    Blocks that lie one behind the other are read as one range.
+    They are read in the order of the file; those that lie one behind the other as one range.
     """
-    order = np.argsort(starts, kind="stable")
-    sizes = (stops - starts)[order]
-    positions = np.empty_like(starts)
-    positions[order] = np.cumsum(sizes) - sizes
-    breaks = np.flatnonzero(starts[order[1:]] != stops[order[:-1]]) + 1
-    run_starts = starts[order][np.concatenate(([0], breaks))]
-    run_stops = stops[order][np.concatenate((breaks - 1, [len(order) - 1]))]
-    return positions, list(zip(run_starts.tolist(), run_stops.tolist(), strict=True))
+    if run.in_order:  # as nearly always
+        shift = position - run.starts[0]
+        return [start + shift for start in run.starts], [(run.starts[0], run.stops[-1])]
+    moved: dict[int, int] = {}
+    ranges: list[tuple[int, int]] = []
+    for start, stop in sorted(zip(run.starts, run.stops, strict=True)):
+        moved[start] = position
+        position += stop - start
+        if ranges and ranges[-1][1] == start:
+            start = ranges.pop()[0]
+        ranges.append((start, stop))
+    return [moved[start] for start in run.starts], ranges
 
 
 def without_filter(cut: Cut) -> Cut:

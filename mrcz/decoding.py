@@ -194,7 +194,7 @@ class FrameDecoder:
             yield partial(self._decode_run, frame, 1, address, 0)
             return
         if self._checksums is not None:
-            if (np.diff(chunk.blocks.starts) > 0).all():
+            if chunk.blocks.in_order:
                 segments = segments_of(header)
                 gathered = _Segments(len(segments))
                 for first, last in segments:

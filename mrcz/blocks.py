@@ -27,12 +27,13 @@ from .codec import (
     FLAG_NO_SPLIT,
     FLAG_SHUFFLE,
     VERSION_BLOSC1,
+    WIDE_TYPESIZE,
     ChunkHeader,
 )
 from .errors import MRCFormatError
 from .pixels import Pixels
 
-__all__ = ["BlockTable", "Cut", "Planes", "cut_chunk", "parse_block_table",
+__all__ = ["BlockTable", "Cut", "Part", "Planes", "cut_chunk", "parse_block_table",
            "without_filter"]  # fmt: skip
 
 _FILTERS = FLAG_SHUFFLE | FLAG_BITSHUFFLE
@@ -175,37 +176,71 @@ class Planes(NamedTuple):
         """Bytes of all planes; behind them lies what is left, as it should be."""
         return self.number * self.columns
 
-    def part(self, block: Pixels, start: int, stop: int) -> tuple[Pixels, ChunkHeader, int]:
-        """Return a chunk that has the bytes ``[start, stop)`` of pixels.
-
-        Parameters
-        ----------
-        block : array of uint8
-            The planes.
-        start, stop : int
-            Which bytes, at most `nbytes`.
-
-        Returns
-        -------
-        chunk : array of uint8
-            All of it.
-        header : ChunkHeader
-            Its first bytes.
-        skipped : int
-            Bytes in front of those that were asked for.
-        """
+    def part(self, start: int, stop: int) -> Part:
+        """Return how to make the bytes ``[start, stop)`` of pixels, at most `nbytes`."""
         first, last = start // self.number, -(-stop // self.number)
-        nbytes = (last - first) * self.number
+        runs = WIDE_TYPESIZE if self.header.typesize == 1 else 1
+        length = -(-(last - first) // runs)
+        first = min(first, self.columns - runs * length)
+        if first < 0:
+            first, runs, length = start // self.number, 1, last - start // self.number
         # One block, in one stream as long as what it stands for: it is not compressed.
+        nbytes = runs * length * self.number
         header = self.header._replace(
-            flags=self.header.flags | FLAG_NO_SPLIT, nbytes=nbytes, blocksize=nbytes,
-            cbytes=_ONE_STREAM_BYTES + nbytes)
-        chunk = np.empty(header.cbytes, np.uint8)
+            flags=self.header.flags | FLAG_NO_SPLIT, typesize=self.header.typesize * runs,
+            nbytes=nbytes, blocksize=nbytes, cbytes=_ONE_STREAM_BYTES + nbytes)
+        return Part(self, header, first, runs, start - first * self.number)
+
+
+class Part(NamedTuple):
+    """Some of a block's pixels, by way of a chunk of those columns of its planes.
+
+    c-blosc unweaves the bits of items of 4 bytes by AVX2, and those of single bytes by a plain
+    loop. So 4 runs of one-byte pixels are woven into one of such items: byte n of an item is
+    a pixel of run n.
+
+    Attributes
+    ----------
+    planes : Planes
+        Those of the block.
+    header : ChunkHeader
+        Of the chunk.
+    first : int
+        Column of the planes.
+    runs : int
+        How many runs of pixels, each as long as the others.
+    skipped : int
+        Bytes of pixels in front of those that were asked for.
+    """
+
+    planes: Planes
+    header: ChunkHeader
+    first: int
+    runs: int
+    skipped: int
+
+    def gather(self, block: Pixels, chunk: Pixels) -> None:
+        """Fill the chunk, of as many bytes as its header says, from the block's planes."""
+        number, columns = self.planes.number, self.header.nbytes // self.planes.number
         chunk[:_ONE_STREAM_BYTES] = np.frombuffer(
-            header.pack() + _STREAM_TABLE.pack(CHUNK_HEADER_BYTES + 4, nbytes), np.uint8)
-        planes = block[: self.nbytes].reshape(self.number, self.columns)
-        chunk[_ONE_STREAM_BYTES:].reshape(self.number, -1)[...] = planes[:, first:last]
-        return chunk, header, start - first * self.number
+            self.header.pack() + _STREAM_TABLE.pack(CHUNK_HEADER_BYTES + 4, self.header.nbytes),
+            np.uint8)
+        planes = block[: self.planes.nbytes].reshape(number, self.planes.columns)
+        taken = planes[:, self.first : self.first + columns].reshape(number, self.runs, -1)
+        chunk[_ONE_STREAM_BYTES:].reshape(self.runs, number, -1)[...] = taken.swapaxes(0, 1)
+
+    def scatter(self, data: Pixels, out: Pixels) -> None:
+        """Fill `out`, the bytes that were asked for, from what the chunk decompressed to."""
+        if self.runs == 1:
+            out[...] = data[self.skipped : self.skipped + out.nbytes]
+            return
+        items = data.view(f"<u{self.runs}")
+        for run in range(self.runs):
+            start = run * len(items) - self.skipped  # where in `out` the run starts
+            first, last = max(0, start), min(start + len(items), out.nbytes)
+            if first < last:
+                np.copyto(out[first:last], items[first - start : last - start], casting="unsafe")
+            items >>= 8
 
 
 _STREAM_TABLE = struct.Struct("<2i")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,11 +188,16 @@ class ChunkReader:
             if start >= covered:
                 return
             out, stop = out[: covered - start], covered
-        piece, header, skipped = block.planes.part(block.data, start, stop)
-        target = out if header.nbytes == out.nbytes else np.empty(header.nbytes, np.uint8)
-        self.decompress(chunk.frame, piece.data, header, chunk.offset, address_of(target))
-        if target is not out:
-            out[...] = target[skipped : skipped + out.nbytes]
+        part = block.planes.part(start, stop)
+        with ExitStack() as stack:
+            data = stack.enter_context(borrowed(part.header.cbytes))
+            part.gather(block.data, data)
+            target = out
+            if part.runs > 1 or part.header.nbytes != out.nbytes:
+                target = stack.enter_context(borrowed(part.header.nbytes))
+            self.decompress(chunk.frame, data.data, part.header, chunk.offset, address_of(target))
+            if target is not out:
+                part.scatter(target, out)
 
 
 def _cut(chunk: Chunk, first: int, last: int) -> Cut:

@@ -20,8 +20,10 @@ from .modes import BLOSC1_COMPRESSORS, REVERSE_COMPRESSOR_ENUM
 
 try:
     from blosc import blosc_extension  # blosc's wrappers cost more than a small frame
-except ImportError:
+except ImportError as error:
     blosc_extension = None
+    _REMEDY = ("pip install blosc" if getattr(error, "name", None) == "blosc"
+               else f"it is installed, but can't be imported: {error}")
 
 __all__ = [
     "BLOSC2_OVERHEAD",
@@ -286,7 +288,7 @@ def _parse_backend(compressor: str, backend: str | None) -> str:
         codec2.require(compressor, _BLOSC2_PLUGINS.get(compressor))
         return "blosc2"
     if not BLOSC_PRESENT:
-        raise MissingCodecError("compression needs the package 'blosc': pip install blosc")
+        raise MissingCodecError(f"compression needs the package 'blosc': {_REMEDY}")
     if compressor not in available_compressors():
         raise MissingCodecError(f"the installed blosc was built without {compressor!r}; "
                                 f"it has {', '.join(available_compressors())}")
@@ -331,8 +333,7 @@ def decompress(chunk: memoryview, header: ChunkHeader, address: int, *, path: st
     """
     if not header.is_blosc1 or blosc_extension is None:
         if header.is_blosc1 and not BLOSC2_PRESENT:
-            raise MissingCodecError(f"{path}: frame {frame} needs the package 'blosc': "
-                                    "pip install blosc")
+            raise MissingCodecError(f"{path}: frame {frame} needs the package 'blosc': {_REMEDY}")
         from . import codec2
 
         codec2.decompress(chunk, header.nbytes, address, path=path, offset=offset, frame=frame)

@@ -213,9 +213,11 @@ class AtomicFile(_ChangingFile):
         """Let the file be `stop` bytes long at once, so that it has pages to be made."""
         if not self._temporary or not is_in_memory(self.fd):  # readers may go by the size of others
             return None
-        if os.fstat(self.fd).st_size < stop:
-            self.truncate(stop)
-        return partial(make_pages, self.fd)
+        with contextlib.suppress(OSError):
+            if os.fstat(self.fd).st_size < stop:
+                self.truncate(stop)
+            return partial(make_pages, self.fd)
+        return None
 
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""

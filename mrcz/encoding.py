@@ -177,7 +177,7 @@ class FrameEncoder(ChunkPlacer):
         """
         pixels = np.asarray(self._stored.frames).reshape(-1).view(np.uint8)
         stop = self.end + pixels.nbytes
-        pages = PagesAhead(self._sink.room_ahead(stop) if threads > 1 else None, self.end, stop)
+        pages = PagesAhead(self._sink.room_ahead, self.end, stop)
 
         def beside() -> Iterator[Callable[[], None]]:
             if self._stored.number == 0:

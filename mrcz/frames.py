@@ -142,7 +142,7 @@ class FrameTable:
         if not index or size is None:
             return HeaderIndex()
         end = record.data_offset + int(record.fields["packed_bytes"])
-        return index if size == end or has_trailer(source, end) else HeaderIndex()
+        return index if size == end or has_trailer(source, end, record.nz) else HeaderIndex()
 
     def __len__(self) -> int:
         return self._record.nz

@@ -84,10 +84,6 @@ class _BloscSettings:
         blosc_extension.set_blocksize(blocksize)
         self._before = None
 
-    @property
-    def in_use(self) -> bool:
-        return bool(self._leases)
-
 
 _settings = _BloscSettings()
 

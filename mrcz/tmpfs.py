@@ -78,8 +78,8 @@ class PagesAhead:
 
     Parameters
     ----------
-    make : callable or None
-        Makes them; None: there is nothing to be gained.
+    room_ahead : callable
+        `Sink.room_ahead` of the file.
     start, stop : int
         Bytes of the file that are going to be written.
 
@@ -89,19 +89,24 @@ class PagesAhead:
         How far the one who writes has come; `stop` or beyond is the end of it.
     """
 
-    def __init__(self, make: MakePages | None, start: int, stop: int) -> None:
+    def __init__(self, room_ahead: Callable[[int], MakePages | None], start: int, stop: int
+                 ) -> None:  # fmt: skip
         self.reached = start
-        self._make = make if stop - start >= _LEAST_BYTES else None
+        self._room_ahead = room_ahead
         self._stop = stop
-        self._distance = min(_FARTHEST_BYTES, (stop - start) // 4)
+        self._nbytes = stop - start
 
     def steps(self) -> Iterator[Callable[[], None]]:
         """Yield what is to be done, until the end is near or reached."""
+        if self._nbytes < _LEAST_BYTES or self.reached >= self._stop:
+            return
+        make = self._room_ahead(self._stop)
+        distance = min(_FARTHEST_BYTES, self._nbytes // 4)
         position = 0
-        while self._make is not None:
-            position = max(position, self.reached + self._distance)
+        while make is not None:
+            position = max(position, self.reached + distance)
             if position >= self._stop:
                 return
             step = min(position + _STEP_BYTES, self._stop)
-            yield partial(self._make, position, step)
+            yield partial(make, position, step)
             position = step

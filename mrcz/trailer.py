@@ -108,7 +108,7 @@ def trailer_start(source: Source, record: Record) -> int | None:
     ):
         return None
     start = record.data_offset + int(packed)
-    return start if has_trailer(source, start) else None
+    return start if has_trailer(source, start, record.nz) else None
 
 
 def read_trailer(source: Source, record: Record, start: int) -> Trailer:
@@ -117,14 +117,17 @@ def read_trailer(source: Source, record: Record, start: int) -> Trailer:
     Raises
     ------
     MRCFormatError
-        If there is none, it is of a later version, or contradicts the header.
+        If it is of a later version, or contradicts the header.
     MRCChecksumError
         If it is damaged.
     """
     path = record.path
     head = source.read(start, _HEAD.size)
     magic, version, entry, count, head_checksum = _HEAD.unpack(head)
-    if magic != MAGIC or version != VERSION or entry != _ENTRY.itemsize:
+    if magic != MAGIC:
+        raise MRCChecksumError("the trailer is damaged", path=path, offset=start,
+                               expected=repr(MAGIC), found=repr(magic))
+    if version != VERSION or entry != _ENTRY.itemsize:
         raise MRCFormatError("no trailer of a known version", path=path, offset=start)
     if count != record.nz:
         raise MRCChecksumError("the trailer is damaged", path=path, offset=start,
@@ -144,12 +147,18 @@ def read_trailer(source: Source, record: Record, start: int) -> Trailer:
     return trailer
 
 
-def has_trailer(source: Source, start: int) -> bool:
-    """Return whether a trailer starts at `start`, sound or not."""
+def has_trailer(source: Source, start: int, count: int) -> bool:
+    """Return whether the trailer of `count` frames lies at `start`, sound or not.
+
+    It is known by its first bytes or, where those are damaged, by its last.
+    """
     if not source.holds(start + _HEAD.size):
         return False
+    end = start + trailer_bytes(count)
     try:
-        return source.read(start, len(MAGIC)) == MAGIC
+        return (source.read(start, len(MAGIC)) == MAGIC
+                or (source.holds(end)
+                    and source.read(end - len(END_MAGIC), len(END_MAGIC)) == END_MAGIC))
     except MRCTruncatedError:  # it was longer when it was opened
         return False
 

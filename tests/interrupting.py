@@ -87,7 +87,7 @@ def check_nothing_is_left(
         # Interrupted while it was started, a helper finds nothing to do.
         assert time.monotonic() < deadline, "threads are left"
         time.sleep(0.001)
-    assert not lease._settings.in_use
+    assert not lease._settings._leases
     assert blosc_state() == state
     with open(folder / "a.mrcz", "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,10 +49,13 @@ def check_parts(chunk: bytes, data: st.DataObject) -> None:
     assert stored[planes.nbytes :].tobytes() == expected.tobytes()
     first = data.draw(st.integers(0, planes.nbytes - 1))
     last = data.draw(st.integers(first + 1, planes.nbytes))
-    piece, small, skipped = planes.part(stored, first, last)
-    assert small == codec.read_chunk_header(piece[:16].tobytes())
-    assert small.nbytes <= last - first + 2 * planes.number
-    found = decompressed(piece.data, small.nbytes)[skipped : skipped + last - first]
+    part = planes.part(first, last)
+    piece = np.empty(part.header.cbytes, np.uint8)
+    part.gather(stored, piece)
+    assert part.header == codec.read_chunk_header(piece[:16].tobytes())
+    assert part.header.nbytes <= last - first + (1 + part.runs) * planes.number
+    found = np.full(last - first, 0xA5, np.uint8)
+    part.scatter(decompressed(piece.data, part.header.nbytes), found)
     assert found.tobytes() == whole[start + first : start + last].tobytes()
 
 

@@ -26,6 +26,8 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (raw / "day2" / "c.npy").rename(raw / "day2" / "c.NPY")
     (raw / "notes.txt").write_text("no image")
     (raw / ".hidden.mrc").write_text("no image")
+    (raw / ".snapshot").mkdir()
+    (raw / ".snapshot" / "a.mrc").write_text("what a file server keeps of it")
     return raw
 
 

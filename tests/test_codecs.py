@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mrcz import ioMRC
 
 from .builders import chunks_of, fields_of, mrc, ramp
 from .checks import assert_identical, read, round_trip, written
+from .processes import run_script
 from .strategies import BLOSC_CODECS, DTYPES
 
 IMAGE = ramp((4, 65, 43), "f4")
@@ -181,3 +183,16 @@ def test_frames_of_two_gigabytes_are_refused_at_once(tmp_path):
 def test_an_unknown_compressor_is_told_of_auto() -> None:
     with pytest.raises(ValueError, match=r"Unknown compressor 'zsdt'; one of 'auto', .*'zstd'"):
         mrcz.writeMRC(np.ones((3, 3)), io.BytesIO(), compressor="zsdt")
+
+
+def test_a_blosc_that_is_broken_is_not_called_absent(tmp_path: Path) -> None:
+    (tmp_path / "blosc").mkdir()
+    (tmp_path / "blosc" / "__init__.py").write_text("from . import blosc_extension")
+    (tmp_path / "blosc" / "blosc_extension.py").write_text(
+        "raise ImportError('libzstd.so.1: cannot open shared object file')")
+    done = run_script(f"""
+import sys; sys.path.insert(0, {str(tmp_path)!r})
+import io, mrcz, numpy as np
+mrcz.writeMRC(np.ones((2, 3, 4), "f4"), io.BytesIO(), compressor="zstd")
+""")
+    assert "it is installed, but can't be imported: libzstd.so.1" in done.stderr

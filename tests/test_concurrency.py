@@ -483,5 +483,5 @@ def test_settings_survive_errors_in_threads(tmp_path: Path) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(fail, range(50)))
     assert blosc_state() == before
-    assert not lease._settings.in_use
+    assert not lease._settings._leases
     assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]

@@ -221,6 +221,19 @@ def test_damaged_trailer_or_header_is_told(path: Path, caplog: pytest.LogCapture
     assert "header or the metadata have changed" in str(mrcz.verify(path)[0])
 
 
+@pytest.mark.parametrize("place", [0, 7, -1])
+def test_a_trailer_is_known_by_either_end(path: Path, caplog: pytest.LogCaptureFixture,
+                                          place: int) -> None:  # fmt: skip
+    """Else damage across its border would be to pixels that nobody compares any more."""
+    end = chunks_of(path)[-1][1]
+    flip(path, end + place if place >= 0 else path.stat().st_size + place)
+    assert np.array_equal(mrcz.readMRC(path)[0], MOVIE)
+    assert "checksums are not used" in caplog.text
+    assert [str(found) for found in mrcz.verify(path)] == [
+        f"the trailer is damaged (at byte {end})"
+    ]
+
+
 def test_verify_finds_each_damaged_frame(path: Path) -> None:
     assert mrcz.verify(path) == []
     spans = chunks_of(path)

@@ -82,7 +82,7 @@ def test_what_cannot_be_made_is_no_error(tmp_path: Path, stop: int) -> None:
 
 def test_pages_stay_ahead_of_who_writes() -> None:
     made: list[tuple[int, int]] = []
-    pages = tmpfs.PagesAhead(lambda start, stop: made.append((start, stop)), 1000, 1000 + 100 * MiB)
+    pages = tmpfs.PagesAhead(lambda stop: lambda *place: made.append(place), 1000, 1000 + 100 * MiB)
     steps = pages.steps()
     next(steps)()
     next(steps)()
@@ -96,7 +96,7 @@ def test_pages_stay_ahead_of_who_writes() -> None:
 
 @pytest.mark.parametrize("nbytes", [0, MiB, 31 * MiB])
 def test_of_little_no_pages_are_made(nbytes: int) -> None:
-    assert not [*tmpfs.PagesAhead(lambda start, stop: None, 0, nbytes).steps()]
+    assert not [*tmpfs.PagesAhead(lambda stop: pytest.fail("asked"), 0, nbytes).steps()]
 
 
 @pytest.mark.parametrize("frames", [FRAMES, FRAMES.reshape(1, 3072, 4096)], ids=["many", "one"])
@@ -119,6 +119,22 @@ def test_a_file_in_memory(in_memory: list[tuple[int, int]], tmp_path: Path, fram
     assert np.array_equal(found.view(np.uint32), np.squeeze(frames).view(np.uint32))
     assert path.stat().st_size == 1024 + frames.nbytes
     assert header["maxImage"] == frames[0].max()
+
+
+def test_what_cannot_grow_in_advance_is_written_all_the_same(
+    in_memory: list[tuple[int, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truncate = disk.AtomicFile.truncate
+
+    def refuse(file: disk.AtomicFile, size: int) -> None:
+        if size == 1024 + FRAMES.nbytes:
+            raise OSError(27, "File too large")
+        truncate(file, size)
+
+    monkeypatch.setattr(disk.AtomicFile, "truncate", refuse)
+    mrcz.writeMRC(FRAMES, tmp_path / "a.mrc", n_threads=2)
+    assert not in_memory
+    assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrc")[0].view("u4"), FRAMES.view("u4"))
 
 
 def test_one_thread_makes_none(in_memory: list[tuple[int, int]], tmp_path: Path) -> None:

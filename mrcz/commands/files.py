@@ -139,7 +139,8 @@ def _find(name: str, suffixes: tuple[str, ...]) -> Iterator[InputFile]:
         yield InputFile(name, os.path.basename(name))
     elif os.path.isdir(name):
         for folder, folders, files in os.walk(name):
-            folders.sort()
+            # No more than hidden files: file servers keep snapshots there.
+            folders[:] = sorted(each for each in folders if not each.startswith("."))
             for file in sorted(files):
                 if not file.startswith(".") and split_suffix(file)[1].lower() in suffixes:
                     path = os.path.join(folder, file)

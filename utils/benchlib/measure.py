@@ -19,8 +19,9 @@ from .files import remove
 
 FRAMES = 3
 """Random frames a round."""
-PARTS = 15
-"""Random rows a round: some lie in one block, some in two."""
+SHORT = 15
+"""As many of what takes less than a millisecond: small frames, and rows, in one block or two."""
+SMALL_FRAME_BYTES = 1 << 20
 TIMES = ("write", "read", "frame", "rows")
 """What is timed."""
 
@@ -132,7 +133,7 @@ class Contest:
         chance = random.Random(self.data.name)
         try:
             for number in range(rounds + 1):
-                places = [{"place": chance.random()} for _ in range(PARTS)]
+                places = [{"place": chance.random()} for _ in range(SHORT)]
                 # There and back, so that none is always the one after the slowest; but a file
                 # must have been written once before another cell reads it.
                 order = self.cells if number % 2 == 0 else self.cells[::-1]
@@ -156,7 +157,9 @@ class Contest:
                 taken["write"] = worker.ask("write", repeated, path=path)
             taken["read"] = worker.ask("read", repeated, path=path)
             if self.data.name != SMALL.name and not cell.source:
-                taken["frame"] = worker.ask("frame", places[:FRAMES], path=path)
+                is_small = self.data.nbytes < SMALL_FRAME_BYTES * self.data.shape[0]
+                taken["frame"] = worker.ask("frame", places[: None if is_small else FRAMES],
+                                            path=path)
             if self._has_rows(cell):
                 taken["rows"] = self._rows(figures, worker, path, places)
         except WorkerFailure as failure:

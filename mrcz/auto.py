@@ -78,14 +78,12 @@ def choose(
     frame_format : FrameFormat
         How they are stored; its options are the hint, and hold what is not to be chosen.
     wanted : tuple of str
-        ``'compressor'``, ``'shuffle'`` or both; none: see `with_typesize`.
+        ``'compressor'``, ``'shuffle'`` or both.
     may_store : bool
         Whether an uncompressed file will do.
     """
     hint = frame_format.options
     assert hint is not None
-    if not wanted:
-        return with_typesize(frames, frame_format)
     windows = list(_sample(frames, frame_format, SAMPLE_BYTES, WINDOWS))
     typesize = frame_format.disk_dtype.itemsize
     started = time.perf_counter()

@@ -108,10 +108,13 @@ class FrameFeed:
 
     def write_slab(self, frames: Sequence[Pixels]) -> None:
         """Encode a sequence of (ny, nx) arrays, which must fit."""
-        def choose_codec(*args: Any, **kwargs: Any) -> CodecOptions | None:
-            from .auto import choose
+        def choose_codec(frame_format: FrameFormat, wanted: tuple[str, ...], *,
+                         may_store: bool) -> CodecOptions | None:  # fmt: skip
+            from .auto import choose, with_typesize
 
-            return choose(frames, *args, **kwargs)
+            if wanted:
+                return choose(frames, frame_format, wanted, may_store=may_store)
+            return with_typesize(frames, frame_format)
 
         self._require_room(len(frames))
         self._settled(choose_codec).write(frames)
@@ -135,7 +138,8 @@ class FrameFeed:
         Parameters
         ----------
         choose_codec : callable
-            What decides: `mrcz.auto.choose` without its first argument, the frames.
+            What decides: called as `mrcz.auto.choose` is, without its first argument, the
+            frames; what is wanted may be nothing.
         """
         if self.encoder is None:
             options = self._options

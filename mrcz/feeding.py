@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from .behind import run_behind
 from .codec import CodecOptions
 from .containers import SLAB_BYTES, Container
 from .encoding import FrameEncoder
 from .options import WriteOptions
-from .parallel import run_behind
 from .pixels import Pixels
 from .progress import Advance
 from .sinks import Sink

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from .arguments import integer
 
-__all__ = ["default_threads", "run_behind", "run_ordered", "set_default_threads", "threads_of"]
+__all__ = ["default_threads", "run_ordered", "set_default_threads", "threads_of"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -301,39 +301,3 @@ def _start(pipeline: _Pipeline, workers: _Workers) -> threading.Lock:
     done.acquire()
     start_new_thread(pipeline.help, (workers, done))
     return done
-
-
-def run_behind(items: Iterable[Item], consume: Callable[[Item], None]) -> None:
-    """Consume items in a thread of its own, in order, each while the next one is made.
-
-    Items are made by the calling thread, as without this: an interrupt reaches what makes
-    them. Where no thread can be started, at the interpreter's exit, they are made and
-    consumed in turns. When this returns or raises, the thread has ended.
-
-    Parameters
-    ----------
-    items : iterable
-        At most one is made ahead.
-    consume : callable
-        Should release the GIL.
-
-    Raises
-    ------
-    BaseException
-        The first error of either.
-    """
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1, thread_name_prefix="mrcz-behind") as pool:
-        before: Future[None] | None = None
-        for item in items:
-            if before is not None:
-                before.result()
-            try:
-                before = pool.submit(consume, item)
-            except RuntimeError:  # as run_ordered: no more threads
-                before = None
-                consume(item)
-            del item
-        if before is not None:
-            before.result()

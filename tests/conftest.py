@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mrcz import parallel
+from mrcz import behind, parallel
 
 from .helping import counting
 
@@ -30,7 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _helpers_are_counted() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parallel, "start_new_thread", counting(parallel.start_new_thread))
+        for module in (parallel, behind):
+            patch.setattr(module, "start_new_thread", counting(module.start_new_thread))
         yield
 
 

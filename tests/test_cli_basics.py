@@ -293,3 +293,20 @@ def test_demo_tells_a_difference(capsys, monkeypatch):
     monkeypatch.setattr(demo, "readMRC", damage)
     assert main(["demo"]) == 1
     assert "DIFFERENT" in capsys.readouterr().out
+
+
+def test_jobs_keep_off_futures(tmp_path, monkeypatch, capsys):
+    """Who looks at one may leave it locked, when interrupted: its thread would wait for ever."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *args, **kwargs):
+            super().submit(*args, **kwargs)
+
+    monkeypatch.setattr("mrcz.commands.files.ThreadPoolExecutor", Pool)
+    for name in "abcd":
+        mrcz.writeMRC(np.zeros((2, 30, 40), "int16"), tmp_path / f"{name}.mrc")
+    (tmp_path / "e.mrc").write_bytes(b"no image")
+    assert main(["compress", str(tmp_path), "--jobs", "2", "-q"]) == 1
+    assert "e.mrc" in capsys.readouterr().err
+    assert len([*tmp_path.glob("*.mrcz")]) == 4

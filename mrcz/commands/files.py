@@ -7,9 +7,10 @@ import glob
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 from ..errors import MRCError
@@ -307,14 +308,28 @@ def _outcomes(
         for item, job in zip(items, jobs, strict=True):
             yield item, partial(finished, item, job)
         return
+    done: SimpleQueue[tuple[Any, Callable[[], Any]]] = SimpleQueue()
+
+    def run(item: Any, job: Job) -> None:
+        if stop.is_set():
+            return
+        try:
+            result = finished(item, job)
+        except BaseException as error:
+            done.put((item, partial(_raise, error)))
+        else:
+            done.put((item, lambda: result))
+
+    # Their futures are left alone: an interrupt of who looks at one may leave it locked.
     with ThreadPoolExecutor(at_once, "mrcz-file") as pool:
-        futures: dict[Future[Any], Any] = {}
         try:
             for item, job in zip(items, jobs, strict=True):
-                futures[pool.submit(finished, item, job)] = item
-            for future in as_completed(futures):
-                yield futures[future], future.result
+                pool.submit(run, item, job)
+            for _ in items:
+                yield done.get()
         finally:  # an interrupt stops the others at their next step
             stop.set()
-            for future in futures:
-                future.cancel()
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -126,7 +126,7 @@ def ask_worker(tmp_path: Path) -> Callable[..., list[Any]]:
                    env=variables, cwd=tmp_path, capture_output=True)
 
     def ask(*requests: dict[str, Any]) -> list[Any]:
-        lines = [json.dumps({"repeat": 1, "path": str(tmp_path / "file"), **request})
+        lines = [json.dumps({"turns": [{}], "path": str(tmp_path / "file"), **request})
                  for request in requests]
         done = subprocess.run([python, "-m", "benchlib.worker", "mrcz", "zstd", "1", str(data)],
                               input="\n".join(lines) + "\n", capture_output=True, text=True,

@@ -108,8 +108,8 @@ class _Follower:
             try:
                 self._given.put([])
                 if self._done is not None:
-                    self._done.acquire()
-                    self._done = None
+                    with self._done:  # and let go, for who is interrupted here comes again
+                        pass
                 break
             except BaseException as error:
                 interrupt = error

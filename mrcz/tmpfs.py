@@ -43,10 +43,10 @@ def is_in_memory(fd: int) -> bool:
     """Return whether an open file lies in a tmpfs of Linux."""
     if not sys.platform.startswith("linux"):
         return False
-    import ctypes
+    with suppress(ImportError, OSError, AttributeError):  # some Pythons are built without ctypes
+        import ctypes
 
-    status = (ctypes.c_long * 64)()  # more than any struct statfs; the type is its first field
-    with suppress(OSError, AttributeError):
+        status = (ctypes.c_long * 64)()  # more than any struct statfs; the type is its first field
         return _libc().fstatfs(fd, status) == 0 and status[0] == _TMPFS_MAGIC
     return False
 

@@ -133,3 +133,15 @@ def test_an_interrupt_ends_both(delay: float) -> None:
     helping.require_none()
     assert len(consumed) == count
     assert consumed == [*range(count)]
+
+
+def test_an_interrupt_in_the_wait_for_the_end_is_followed_by_another_wait() -> None:
+    """Who has the lock of a thread that has ended must not wait for it once more."""
+    follower = behind._Follower(lambda item: None)
+    follower.begin()
+    follower.take(1)
+    follower.settle()
+    follower.end()
+    assert follower._done is not None
+    assert not follower._done.locked()
+    follower.end()

@@ -56,6 +56,14 @@ def test_other_systems_know_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @linux
+def test_a_python_without_ctypes_knows_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    with open("/dev/shm/mrcz-test-tmpfs", "w+b") as file:
+        os.unlink(file.name)
+        assert not tmpfs.is_in_memory(file.fileno())
+
+
+@linux
 def test_pages_are_made_and_nothing_is_written() -> None:
     with open("/dev/shm/mrcz-test-tmpfs", "w+b", buffering=0) as file:
         os.unlink(file.name)

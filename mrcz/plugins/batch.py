@@ -14,6 +14,7 @@ from ..options import parse_write_options
 from ..parallel import threads_of
 from ..progress import unseen
 from ..reader import MRCReader
+from .processes import call_in_processes
 
 __all__ = ["FileResult", "compress_many", "compress_one"]
 
@@ -100,6 +101,9 @@ def compress_many(
     ------
     ValueError
         If arguments make no sense, or two files would have the same copy.
+    ChildProcessError
+        If processes can't begin to work. One that dies later, for want of memory say, is the
+        error of its file.
 
     Examples
     --------
@@ -123,7 +127,11 @@ def compress_many(
         return list(_on_cluster(partial(compress_one, options=options, threads=1), pairs, client))
     count = min(threads_of(processes), len(pairs))
     work = partial(compress_one, options=options, threads=max(1, threads_of(None) // max(1, count)))
-    return list(map(work, pairs)) if count < 2 else _in_processes(work, pairs, count)
+    if count < 2:
+        return list(map(work, pairs))
+    results = call_in_processes(work, pairs, count)
+    return [FileResult(*pair, error=result) if isinstance(result, ChildProcessError) else result
+            for pair, result in zip(pairs, results, strict=True)]
 
 
 def _pairs(paths: Any, folder: Any) -> list[tuple[str, str]]:
@@ -183,21 +191,9 @@ def _on_cluster(work: Any, pairs: Sequence[tuple[str, str]], client: Any) -> Ite
         yield _result_of(future, pair)
 
 
-def _in_processes(
-    work: Any, pairs: Sequence[tuple[str, str]], count: int
-) -> list[FileResult]:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    # Not forked: the threads of this process, whatever they hold, would be missing there.
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(work, pair) for pair in pairs]
-        return [_result_of(future, pair) for pair, future in zip(pairs, futures, strict=True)]
-
-
 def _result_of(future: Any, pair: tuple[str, str]) -> FileResult:
     try:
         result: FileResult = future.result()
-    except Exception as error:  # the process died
+    except Exception as error:  # the worker died
         return FileResult(*pair, error=error)
     return result

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 import mrcz
+from mrcz.plugins.batch import compress_one
+
+from ..processes import environment
 
 MOVIE = np.random.default_rng(1).poisson(1, (5, 64, 80)).astype("int16")
 
@@ -74,14 +81,63 @@ def test_delete_original(movies):
     assert np.array_equal(mrcz.readMRC(results[3].output)[0], MOVIE + np.int16(3))
 
 
-def _die(pair, **options):
-    os._exit(9)
+def _die_of_the_third(pair, **options):
+    if pair[0].endswith("2.mrc"):
+        os.kill(os.getpid(), 9)
+    return compress_one(pair, **options)
 
 
-def test_a_process_that_dies_is_told(movies, monkeypatch):
-    monkeypatch.setattr("mrcz.plugins.batch.compress_one", _die)
-    results = mrcz.compress_many(movies[:2], processes=2)
-    assert all(result.error is not None for result in results)
+def test_a_process_that_dies_costs_its_file_alone(movies, monkeypatch):
+    monkeypatch.setattr("mrcz.plugins.batch.compress_one", _die_of_the_third)
+    results = mrcz.compress_many(movies[:6], processes=2)
+    assert [result.error is None for result in results] == [True, True, False, True, True, True]
+    assert isinstance(results[2].error, ChildProcessError)
+    assert "-9" in str(results[2].error)
+    assert not movies[2].with_suffix(".mrcz").exists()
+
+
+def run(script, folder):
+    """Start a script of its own, for its processes import it."""
+    path = folder / "script.py"
+    path.write_text(script)
+    return subprocess.Popen([sys.executable, path], cwd=folder, text=True, stderr=subprocess.PIPE,
+                            env=environment(), start_new_session=True)
+
+
+def test_a_script_without_its_main_is_told(movies):
+    process = run("import glob, mrcz; mrcz.compress_many(glob.glob('*.mrc'), processes=2)",
+                  movies[0].parent)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "ChildProcessError" in errors and '__name__ == "__main__"' in errors
+    assert errors.count("An attempt has been made to start a new process") <= 2
+    assert not list(movies[0].parent.glob("?.mrcz"))
+
+
+@pytest.mark.parametrize("by_terminal", [False, True])
+def test_an_interrupt_stops_all_of_them(tmp_path, by_terminal):
+    for number in range(30):
+        mrcz.writeMRC(np.random.default_rng(number).normal(size=(2, 1000, 1000)),
+                      tmp_path / f"{number}.mrc", dtype="float32")
+    process = run(
+        "import glob, sys, mrcz\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        mrcz.compress_many(glob.glob('*.mrc'), processes=2, compressor='zstd', clevel=9)\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit('interrupted')\n", tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.mrcz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (os.killpg if by_terminal else os.kill)(process.pid, signal.SIGINT)
+    interrupted = time.monotonic()
+    assert process.communicate(timeout=60)[1].splitlines()[-1] == "interrupted"
+    assert time.monotonic() - interrupted < 5
+    names = {path.name for path in tmp_path.iterdir() if path.suffix != ".mrc"} - {"script.py"}
+    assert all(name.endswith(".mrcz") and name[0].isdigit() for name in names), names
+    assert 0 < len(names) < 30
+    for name in names:
+        mrcz.readMRC(tmp_path / name)
 
 
 def test_wrong_arguments(movies, tmp_path):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from .pixels import Pixels
 
-__all__ = ["LEAST_BYTES", "PIECE_BYTES", "address_of", "borrowed", "piece_bytes"]
+__all__ = ["LEAST_BYTES", "PIECE_BYTES", "Borrowed", "address_of", "piece_bytes"]
 
 PIECE_BYTES = 4 << 20
 """Bytes of pixels a task: they stay in the processor's cache, and buffers are reused."""
@@ -24,21 +22,26 @@ _free: deque[Pixels] = deque(maxlen=max(4, os.cpu_count() or 1))
 """Buffers that nobody uses, the last one used at the end. A deque's ends need no lock."""
 
 
-@contextmanager
-def borrowed(nbytes: int) -> Iterator[Pixels]:
-    """Lend an array of `nbytes` bytes: fresh memory costs more than decompressing into it."""
-    try:
-        buffer = _free.pop()
-    except IndexError:
-        buffer = None
-    if buffer is None or buffer.nbytes < nbytes:
-        # The next one may be a little longer, and what nobody touches costs nothing.
-        buffer = np.empty(nbytes + nbytes // 4, np.uint8)
-    try:
-        yield buffer[:nbytes]
-    finally:
-        if buffer.nbytes <= _LARGEST_KEPT:
-            _free.append(buffer)
+class Borrowed:
+    """Lends an array of `nbytes` bytes: fresh memory costs more than decompressing into it."""
+
+    def __init__(self, nbytes: int) -> None:
+        self._nbytes = nbytes
+
+    def __enter__(self) -> Pixels:
+        try:
+            buffer = _free.pop()
+        except IndexError:
+            buffer = None
+        if buffer is None or buffer.nbytes < self._nbytes:
+            # The next one may be a little longer, and what nobody touches costs nothing.
+            buffer = np.empty(self._nbytes + self._nbytes // 4, np.uint8)
+        self._buffer = buffer
+        return buffer[: self._nbytes]
+
+    def __exit__(self, *error: object) -> None:
+        if self._buffer.nbytes <= _LARGEST_KEPT:
+            _free.append(self._buffer)
 
 
 def piece_bytes(nbytes: int, threads: int, most: int) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .blocks import BlockTable, Cut, Planes, cut_chunk, parse_block_table, without_filter
-from .buffers import address_of, borrowed
+from .buffers import Borrowed, address_of
 from .cache import Cache
 from .checksums import hash_of
 from .codec import (
@@ -118,7 +117,7 @@ class ChunkReader:
         (begin, stop), = cut.ranges
         start = 0 if first == 0 else begin  # header and table belong to the first one
         room = len(cut.prefix)
-        with borrowed(room + stop - start) as buffer:
+        with Borrowed(room + stop - start) as buffer:
             stored = buffer.data[room:]
             self._source.read_into(chunk.offset + start, stored)
             digest = hash_of(stored)
@@ -157,7 +156,7 @@ class ChunkReader:
                 position = end
 
     def _read_cut(self, chunk: Chunk, cut: Cut, address: int) -> None:
-        with borrowed(cut.header.cbytes) as buffer:
+        with Borrowed(cut.header.cbytes) as buffer:
             view, position = buffer.data, len(cut.prefix)
             view[:position] = cut.prefix
             for start, stop in cut.ranges:
@@ -189,15 +188,15 @@ class ChunkReader:
                 return
             out, stop = out[: covered - start], covered
         part = block.planes.part(start, stop)
-        with ExitStack() as stack:
-            data = stack.enter_context(borrowed(part.header.cbytes))
+        with Borrowed(part.header.cbytes) as data:
             part.gather(block.data, data)
-            target = out
-            if part.runs > 1 or part.header.nbytes != out.nbytes:
-                target = stack.enter_context(borrowed(part.header.nbytes))
-            self.decompress(chunk.frame, data.data, part.header, chunk.offset, address_of(target))
-            if target is not out:
-                part.scatter(target, out)
+            if part.runs == 1 and part.header.nbytes == out.nbytes:
+                self.decompress(chunk.frame, data.data, part.header, chunk.offset, address_of(out))
+                return
+            with Borrowed(part.header.nbytes) as pixels:
+                self.decompress(chunk.frame, data.data, part.header, chunk.offset,
+                                address_of(pixels))
+                part.scatter(pixels, out)
 
 
 def _cut(chunk: Chunk, first: int, last: int) -> Cut:

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from .buffers import LEAST_BYTES, PIECE_BYTES, address_of, borrowed, piece_bytes
+from .buffers import LEAST_BYTES, PIECE_BYTES, Borrowed, address_of, piece_bytes
 from .cache import Cache
 from .checksums import checksum_of, combine, segments_of
 from .chunks import Chunk, ChunkReader
@@ -213,7 +213,7 @@ class FrameDecoder:
     def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
         """Decompress whole frames that lie one behind the other."""
         start, stop = self._table.span(first, count)
-        with borrowed(stop - start) as buffer:
+        with Borrowed(stop - start) as buffer:
             view = buffer.data
             self._source.read_into(start, view)
             for frame in range(first, first + count):
@@ -248,12 +248,12 @@ class FrameDecoder:
             self._verify_parts or (first == 0 and len(out) == self._record.ny)
         ):
             self._verify_chunk(frame)
-        with borrowed(stop - start) as raw:
+        with Borrowed(stop - start) as raw:
             self._chunks.read_bytes(self._chunks.find(frame), start, raw, cache)
             self._convert(raw, out)
 
     def _read_stored(self, offset: int, nbytes: int, out: Pixels) -> None:
-        with borrowed(nbytes) as raw:
+        with Borrowed(nbytes) as raw:
             self._source.read_into(offset, raw.data)
             self._convert(raw, out)
 
@@ -269,7 +269,7 @@ class FrameDecoder:
     def _verify_chunk(self, frame: int) -> None:
         """Read a chunk for its checksum alone."""
         start, stop = self._table.span(frame)
-        with borrowed(stop - start) as buffer:
+        with Borrowed(stop - start) as buffer:
             self._source.read_into(start, buffer.data)
             self._verify(frame, buffer.data)
 

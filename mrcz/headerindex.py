@@ -132,10 +132,10 @@ def find_index(labels: Sequence[bytes], nz: int, packed_bytes: int) -> HeaderInd
         As in the record.
     """
     void = HeaderIndex()
-    first = next((number for number, label in enumerate(labels) if label.startswith(_MAGIC)), None)
-    if first is None:
+    places = [number for number, label in enumerate(labels) if label.startswith(_MAGIC)]
+    if not places:
         return void
-    data = b"".join(label.ljust(LABEL_BYTES, b"\0") for label in labels[first:])
+    data = b"".join([label.ljust(LABEL_BYTES, b"\0") for label in labels[places[0]:]])
     _, check, itemsize = _HEAD.unpack_from(data)
     if itemsize not in _CODES:
         return void

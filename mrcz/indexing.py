@@ -24,15 +24,26 @@ class Selection:
         First row and the one behind the last.
     key : tuple
         Index that gives the result from the array of these frames and rows.
-    by_frame : bool
-        Whether the result can be put together from those of some frames at a time, or is of
-        one frame.
     """
 
     frames: Sequence[int]
     rows: tuple[int, int]
     key: tuple[Any, ...]
-    by_frame: bool
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether the result can be made of those of some frames at a time, or is of one frame."""
+        if any(isinstance(part, bool) for part in self.key):
+            return False
+        frames, *rest = self.key[next(n for n, part in enumerate(self.key) if part is not None) :]
+        if not any(isinstance(part, np.ndarray) for part in (frames, *rest)):
+            return True
+        if not isinstance(frames, slice):
+            return False
+        # NumPy puts the axes of arrays first, unless these and the integers are neighbours.
+        places = [place for place, part in enumerate(rest) if not (part is None
+                                                                   or isinstance(part, slice))]
+        return places[-1] - places[0] == len(places) - 1
 
     @property
     def narrows(self) -> bool:
@@ -70,7 +81,7 @@ def select(key: Any, shape: tuple[int, ...]) -> Selection:
     axis = 0
     new_key: list[Any] = []
     for part in parts:
-        if part is None or _is_scalar_bool(part):
+        if part is None or isinstance(part, bool):
             new_key.append(part)  # makes an axis, and takes none
             continue
         if axis == 0:
@@ -81,24 +92,7 @@ def select(key: Any, shape: tuple[int, ...]) -> Selection:
             _check(part, shape[axis], axis)
         new_key.append(part)
         axis += 1
-    return Selection(frames, rows, tuple(new_key), _goes_by_frame(new_key))
-
-
-def _goes_by_frame(key: list[Any]) -> bool:
-    """Return whether the first axis of a result is that of the frames, or they are one."""
-    if any(_is_scalar_bool(part) for part in key):
-        return False
-    while key[0] is None:
-        key = key[1:]
-    frames, *rest = key
-    if not any(isinstance(part, np.ndarray) for part in key):
-        return True
-    if not isinstance(frames, slice):
-        return False
-    # NumPy puts the axes of arrays first, unless these and the integers are neighbours.
-    places = [place for place, part in enumerate(rest) if not (part is None
-                                                               or isinstance(part, slice))]
-    return places[-1] - places[0] == len(places) - 1
+    return Selection(frames, rows, tuple(new_key))
 
 
 def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:
@@ -106,7 +100,8 @@ def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:
     parts: list[Any] = []
     for part in key if isinstance(key, tuple) else (key,):
         parts.extend(_parse(part))
-    taken = sum(not (part is None or part is Ellipsis or _is_scalar_bool(part)) for part in parts)
+    taken = len([part for part in parts
+                 if not (part is None or part is Ellipsis or isinstance(part, bool))])
     if taken > len(shape):
         raise IndexError(f"too many indices for array: array is {len(shape)}-dimensional, but "
                          f"{taken} were indexed")
@@ -116,8 +111,7 @@ def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:
     fill = [slice(None)] * (len(shape) - taken)
     place = dots[0] if dots else len(parts)
     parts[place : place + 1] = fill
-    _check_masks(parts, shape)
-    return [np.flatnonzero(part) if _is_mask(part) else part for part in parts]
+    return _without_masks(parts, shape)
 
 
 def _parse(part: Any) -> list[Any]:
@@ -149,31 +143,25 @@ class _MaskPart:
     number: int
 
 
-def _check_masks(parts: list[Any], shape: tuple[int, ...]) -> None:
-    """Check that boolean arrays have the size of their axes, and resolve those of several."""
+def _without_masks(parts: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """Return parts with the places of what is true for boolean arrays, their sizes checked."""
     axis = 0
     for place, part in enumerate(parts):
-        if part is None or _is_scalar_bool(part):
+        if part is None or isinstance(part, bool):
             continue
         size = None
         if isinstance(part, _MaskPart):
             size = part.mask.shape[part.number]
             parts[place] = np.nonzero(part.mask)[part.number]
-        elif _is_mask(part):
+        elif isinstance(part, np.ndarray) and part.dtype.kind == "b":
             size = len(part)
+            parts[place] = np.flatnonzero(part)
         if size is not None and size != shape[axis]:
             raise IndexError(f"boolean index did not match indexed array along axis {axis}; size "
                              f"of axis is {shape[axis]} but size of corresponding boolean axis "
                              f"is {size}")
         axis += 1
-
-
-def _is_mask(part: Any) -> bool:
-    return isinstance(part, np.ndarray) and part.dtype.kind == "b"
-
-
-def _is_scalar_bool(part: Any) -> bool:
-    return isinstance(part, bool)
+    return parts
 
 
 def _check(part: Any, size: int, axis: int) -> Any:

@@ -185,10 +185,10 @@ class Stack:
 
     def __getitem__(self, key: Any) -> Any:
         selection = select(key, self.shape)
-        if selection.by_frame and selection.narrows:
-            rows = selection.rows[1] - selection.rows[0]
-            if len(selection.frames) * rows * self._row_bytes > _SLAB_BYTES:
-                return self._read_narrow(selection)
+        rows = selection.rows[1] - selection.rows[0]
+        if (len(selection.frames) * rows * self._row_bytes > _SLAB_BYTES
+                and selection.by_frame and selection.narrows):
+            return self._read_narrow(selection)
         block = self._read(selection.frames, selection.rows)
         return block[selection.key] if selection.key else block
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .buffers import borrowed
+from .buffers import Borrowed
 from .codec import CodecOptions
 from .modes import FrameLayout, Mode
 from .pixels import Pixels, cast_into, pack_nibbles
@@ -162,6 +162,6 @@ class StoredFrames:
         return Stored(data, values[skipped:])
 
     def _memory(self, stack: ExitStack, shape: tuple[int, ...]) -> Pixels:
-        buffer = stack.enter_context(borrowed(prod(shape) * self._format.disk_dtype.itemsize))
+        buffer = stack.enter_context(Borrowed(prod(shape) * self._format.disk_dtype.itemsize))
         values: Pixels = buffer.view(self._format.disk_dtype).reshape(shape)
         return values

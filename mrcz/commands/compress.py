@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from concurrent.futures import as_completed
+from contextlib import closing
 from dataclasses import fields
 from typing import Any
 
@@ -19,7 +19,7 @@ from ..copies.compressing import (
 from ..errors import MissingCodecError
 from ..filenames import MRC_SUFFIXES, compressed_name
 from ..modes import BLOSC1_COMPRESSORS
-from ..plugins.batch import compress_one
+from ..plugins.batch import compress_on_cluster
 from ..reader import MRCReader
 from ..sources import is_url
 from .console import UsageError, complain, print_json, progress_bar, say, size_text
@@ -31,6 +31,7 @@ from .files import (
     add_job_arguments,
     find_files,
     for_each_file,
+    naming,
     output_paths,
     size_of,
 )
@@ -168,17 +169,15 @@ def _plan(
 def run_on_cluster(args: argparse.Namespace, options: CompressOptions) -> int:
     """Let the workers of a dask cluster compress the files; they must see the same paths."""
     pairs, tell, failed = _plan(args, compressed=False, rename=compressed_name)
+    pairs = [(os.path.abspath(path), os.path.abspath(output)) for path, output in pairs]
     with connect(args.dask) as client, progress_bar(
         sum(size_of(path) for path, _ in pairs), quiet=args.quiet, title=args.command
-    ) as bar, client.get_executor(pure=False) as workers:
-        futures = [workers.submit(compress_one, (os.path.abspath(path), os.path.abspath(output)),
-                                  options=options, threads=1) for path, output in pairs]
-        for future in as_completed(futures):
-            done = future.result()
+    ) as bar, closing(compress_on_cluster(pairs, options, client)) as results:
+        for done in results:
             bar.update(done.before)
             bar.clear()
             if done.error is not None:
-                complain(args.command, done.error)
+                complain(args.command, naming(done.error, done.path))
                 failed += 1
                 continue
             tell(Copied(done.path, done.output, done.before, done.after, done.seconds,

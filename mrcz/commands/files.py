@@ -28,6 +28,7 @@ __all__ = [
     "find_files",
     "for_each_file",
     "is_same_file",
+    "naming",
     "output_paths",
     "positive_int",
     "require_file",
@@ -273,7 +274,7 @@ def for_each_file(
                 if args.debug:
                     raise
                 bar.clear()
-                complain(args.command, _naming(error, item))
+                complain(args.command, naming(error, item))
                 failed += 1
             else:
                 bar.clear()
@@ -281,7 +282,7 @@ def for_each_file(
     return failed
 
 
-def _naming(error: BaseException, item: Any) -> str:
+def naming(error: BaseException, item: Any) -> str:
     """Return an error in one line that says which file it is about."""
     path = item[0] if isinstance(item, tuple) else item
     path = path.path if isinstance(path, InputFile) else str(path)

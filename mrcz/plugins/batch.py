@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from ..progress import unseen
 from ..reader import MRCReader
 from .processes import call_in_processes
 
-__all__ = ["FileResult", "compress_many", "compress_one"]
+__all__ = ["FileResult", "compress_many", "compress_on_cluster", "compress_one"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,8 @@ def compress_many(
                               delete_original=delete_original)
     _check(options)
     if client is not None:
-        return list(_on_cluster(partial(compress_one, options=options, threads=1), pairs, client))
+        done = {result.path: result for result in compress_on_cluster(pairs, options, client)}
+        return [done[path] for path, _ in pairs]
     count = min(threads_of(processes), len(pairs))
     work = partial(compress_one, options=options, threads=max(1, threads_of(None) // max(1, count)))
     if count < 2:
@@ -185,10 +186,37 @@ def compress_one(
     return FileResult(path, output, done.before, done.after, done.seconds, done.skipped)
 
 
-def _on_cluster(work: Any, pairs: Sequence[tuple[str, str]], client: Any) -> Iterator[FileResult]:
-    futures = client.map(work, pairs, pure=False)
-    for pair, future in zip(pairs, futures, strict=True):
-        yield _result_of(future, pair)
+def compress_on_cluster(
+    pairs: Sequence[tuple[str, str]], options: CompressOptions, client: Any
+) -> Generator[FileResult, None, None]:
+    """Compress files by the workers of a cluster.
+
+    If whoever iterates stops, by an interrupt say, no further file is begun.
+
+    Parameters
+    ----------
+    pairs : sequence of (str, str)
+        The files, and where their copies go; absolute.
+    options : CompressOptions
+        How.
+    client : distributed.Client
+        Of the cluster.
+
+    Yields
+    ------
+    FileResult
+        Of each, as they are done.
+    """
+    from distributed import as_completed
+
+    work = partial(compress_one, options=options, threads=1)
+    futures = dict(zip(client.map(work, pairs, pure=False), pairs, strict=True))
+    try:
+        for future in as_completed(futures):
+            yield _result_of(future, futures[future])
+    except BaseException:
+        client.cancel(list(futures))
+        raise
 
 
 def _result_of(future: Any, pair: tuple[str, str]) -> FileResult:

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from distributed import KilledWorker
 
 import mrcz
 from mrcz.plugins.batch import compress_one
@@ -94,6 +95,13 @@ def test_a_process_that_dies_costs_its_file_alone(movies, monkeypatch):
     assert isinstance(results[2].error, ChildProcessError)
     assert "-9" in str(results[2].error)
     assert not movies[2].with_suffix(".mrcz").exists()
+
+
+def test_a_worker_that_dies_costs_its_file_alone(client, movies, monkeypatch):
+    monkeypatch.setattr("mrcz.plugins.batch.compress_one", _die_of_the_third)
+    results = mrcz.compress_many(movies[:6], client=client)
+    assert [result.error is None for result in results] == [True, True, False, True, True, True]
+    assert isinstance(results[2].error, KilledWorker)
 
 
 def run(script, folder):

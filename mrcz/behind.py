@@ -9,12 +9,11 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from .parallel import LATE_SECONDS
+
 __all__ = ["run_behind"]
 
 Item = TypeVar("Item")
-
-_LATE_SECONDS = 1.0
-"""Time after which a thread that has not begun never will: there was no memory for it."""
 
 
 def run_behind(items: Iterable[Item], consume: Callable[[Item], None]) -> None:
@@ -67,7 +66,7 @@ class _Follower:
         with suppress(RuntimeError, Empty):
             start_new_thread(self._run, (done,))
             self._done = done
-            self._answers.get(timeout=_LATE_SECONDS)
+            self._answers.get(timeout=LATE_SECONDS)
             return
         self._done = None
 

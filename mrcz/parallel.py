@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 
 from .arguments import integer
 
-__all__ = ["default_threads", "run_ordered", "set_default_threads", "threads_of"]
+__all__ = ["DEAF_SECONDS", "LATE_SECONDS", "default_threads", "run_ordered",
+           "set_default_threads", "threads_of"]  # fmt: skip
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,8 +20,11 @@ Result = TypeVar("Result")
 MAX_THREADS = 4096
 """More than any machine has cores is a mistake."""
 
-_LATE_SECONDS = 1.0
-"""Time to wait for helpers with nothing to do: without memory one dies before it runs."""
+LATE_SECONDS = 1.0
+"""Time after which a thread that has not begun never will: there was no memory for it."""
+
+DEAF_SECONDS = 0.5
+"""Longest wait of who may be interrupted: a signal just before a wait does not end it."""
 
 _default_threads: int | None = None
 
@@ -281,7 +285,7 @@ def run_ordered(
         try:
             workers.end(pipeline)
             while helpers:
-                helpers[-1].acquire(timeout=_LATE_SECONDS)
+                helpers[-1].acquire(timeout=LATE_SECONDS)
                 helpers.pop()
             over = True
         except BaseException as error:

@@ -93,7 +93,7 @@ def test_without_a_thread_it_is_done_in_turns(how: str, monkeypatch: pytest.Monk
         return 1
 
     monkeypatch.setattr(behind, "start_new_thread", start)
-    monkeypatch.setattr(behind, "_LATE_SECONDS", 0.05)
+    monkeypatch.setattr(behind, "LATE_SECONDS", 0.05)
     found: list[int] = []
     run_behind(iter(range(5)), found.append)
     assert found == [*range(5)]
@@ -106,7 +106,7 @@ def test_one_that_begins_late_has_nothing_to_do(monkeypatch: pytest.MonkeyPatch)
         return start(lambda *given: (time.sleep(0.1), function(*given)), args)  # type: ignore
 
     monkeypatch.setattr(behind, "start_new_thread", late)
-    monkeypatch.setattr(behind, "_LATE_SECONDS", 0.01)
+    monkeypatch.setattr(behind, "LATE_SECONDS", 0.01)
     run_behind(iter(range(3)), lambda item: found.append((item, threading.get_ident())))
     assert found == [(number, threading.get_ident()) for number in range(3)]
 

@@ -253,6 +253,30 @@ def test_signals_leave_no_file_behind(tmp_path, number, code, said, jobs):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["big.mrc", "two.mrc"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals of threads")
+def test_an_interrupt_is_heard_that_does_not_wake_who_waits(tmp_path):
+    """As one that comes just before the wait; here it goes to another thread."""
+    for name in "ab":
+        mrcz.writeMRC(np.zeros((2, 3, 4), "int16"), tmp_path / f"{name}.mrc")
+    program = ("import signal, sys, threading, time\n"
+               "import mrcz.commands.compress as compress\n"
+               "from mrcz.cli import main\n"
+               "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+               "def work(*args, advance, **kwargs):\n"
+               "    time.sleep(1)\n"
+               "    signal.pthread_kill(threading.get_ident(), signal.SIGINT)\n"
+               "    for _ in range(300):\n"
+               "        time.sleep(0.1)\n"
+               "        advance(0)\n"
+               "compress.compress_file = work\n"
+               "sys.exit(main(['compress', sys.argv[1], '--jobs', '2']))\n")
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True,
+                          text=True, check=False, timeout=120)
+    assert done.returncode == 130, done.stderr
+    assert time.monotonic() - started < 20
+
+
 def test_the_last_word_is_that_of_the_interrupt(tmp_path):
     """Also where it comes before anybody has the file that was opened, whose end is told then."""
     mrcz.writeMRC(np.zeros((2, 3, 4), "int16"), tmp_path / "a.mrc")

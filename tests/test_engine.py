@@ -186,7 +186,7 @@ def test_work_is_done_where_no_thread_can_start(monkeypatch: pytest.MonkeyPatch)
 def test_helpers_that_never_run_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there is no memory for them."""
     monkeypatch.setattr(parallel, "start_new_thread", lambda function, args: 1)
-    monkeypatch.setattr(parallel, "_LATE_SECONDS", 0.01)
+    monkeypatch.setattr(parallel, "LATE_SECONDS", 0.01)
     done: list[int] = []
     parallel.run_ordered(range(10), lambda n: n, done.append, threads=4)
     assert done == list(range(10))

@@ -8,14 +8,15 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..errors import MRCError
 from ..filenames import MRC_SUFFIXES, split_suffix
-from ..parallel import threads_of
+from ..parallel import DEAF_SECONDS, threads_of
 from ..sources import is_url
 from .console import UsageError, complain, describe, progress_bar
 
@@ -327,9 +328,20 @@ def _outcomes(
             for item, job in zip(items, jobs, strict=True):
                 pool.submit(run, item, job)
             for _ in items:
-                yield done.get()
+                yield _wait_for_next(done)
         finally:  # an interrupt stops the others at their next step
             stop.set()
+
+
+def _wait_for_next(queue: SimpleQueue[Any]) -> Any:
+    """Return what comes next.
+
+    A signal that came between Python's last look and the wait would be heard after it only,
+    when a file is done: so this looks again and again.
+    """
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=DEAF_SECONDS)
 
 
 def _raise(error: BaseException) -> None:

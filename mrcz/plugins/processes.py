@@ -11,6 +11,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from ..parallel import DEAF_SECONDS
+
 __all__ = ["call_in_processes"]
 
 _GRACE_SECONDS = 5.0
@@ -50,7 +52,7 @@ def call_in_processes(work: Callable[[Any], Any], items: Sequence[Any], count: i
             while left and len(crew) < min(count, len(left) + len(crew)):
                 process = _Process(work)
                 crew[process.connection] = process
-            for connection in wait(list(crew)):
+            for connection in wait(list(crew), DEAF_SECONDS):
                 process = crew[connection]  # type: ignore[index]  # of the kind that it was given
                 alive, number, result = process.answer()
                 if number is not None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ from distributed import KilledWorker
 
 import mrcz
 from mrcz.plugins.batch import compress_one
+from mrcz.plugins.processes import call_in_processes
 
 from ..processes import environment
 
@@ -146,6 +148,24 @@ def test_an_interrupt_stops_all_of_them(tmp_path, by_terminal):
     assert 0 < len(names) < 30
     for name in names:
         mrcz.readMRC(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals of threads")
+def test_an_interrupt_is_heard_that_does_not_wake_who_waits():
+    """As one that comes just before the wait; here it goes to another thread."""
+    def interrupt():
+        time.sleep(2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        started = time.monotonic()
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            call_in_processes(time.sleep, [30, 30], 2)
+        assert time.monotonic() - started < 15
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_wrong_arguments(movies, tmp_path):

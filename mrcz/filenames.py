@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 __all__ = ["MRC_SUFFIXES", "OTHER_SUFFIXES", "STREAM_SUFFIXES", "compressed_name",
-           "decompressed_name", "split_suffix"]  # fmt: skip
+           "decompressed_name", "legible", "split_suffix"]  # fmt: skip
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
 """What is taken from a folder; a file that is named itself may be called anything."""
@@ -27,6 +27,21 @@ def split_suffix(name: str) -> tuple[str, str]:
     """
     stem, suffix = os.path.splitext(name)
     return os.path.splitext(stem) if suffix.lower() in STREAM_SUFFIXES else (stem, suffix)
+
+
+def legible(name: str) -> str:
+    r"""Return a name on one line, with escapes for what no screen or font can show.
+
+    Names of files may have any byte but ``/`` and NUL, and those that are not UTF-8 come
+    as lone surrogates.
+
+    Examples
+    --------
+    >>> legible("grid 4 µm.mrc"), legible("two\nlines.mrc"), legible("\udcff.mrc")
+    ('grid 4 µm.mrc', 'two\\nlines.mrc', '\\udcff.mrc')
+    """
+    return "".join(letter if letter.isprintable() else
+                   letter.encode("unicode_escape").decode("ascii") for letter in name)
 
 
 def compressed_name(name: str) -> str:

@@ -6,12 +6,14 @@ What is computed needs NumPy alone; what is drawn, matplotlib (the extra ``view`
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .errors import MissingCodecError
+from .filenames import legible
 from .pixels import Pixels
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "nice_length",
     "power_spectrum",
     "resolution_rings",
+    "save_figure",
     "tile",
 ]
 
@@ -245,10 +248,11 @@ class Drawing:
             (margin / DPI / width, 0, nx * self.zoom / DPI / width, height / total),
             xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5), zorder=1)  # fmt: skip
         self.axes.set_axis_off()
-        lines = _wrapped(title, width)
+        lines = _wrapped(legible(title), width)
         figure.text(6 / DPI / width, 1 - TITLE_INCHES / total / 2, "\n".join(lines), va="center",
                     fontsize=min(USUAL_TYPE / len(lines) ** 0.25,
-                                 _fitting(max(lines, key=len), width)), family="DejaVu Sans")
+                                 _fitting(max(lines, key=len), width)), family="DejaVu Sans",
+                    parse_math=False)  # a name may have dollar signs
         self.figure = figure
         self.shape = image.shape
 
@@ -294,7 +298,14 @@ class Drawing:
 
     def save(self, path: str) -> None:
         """Write the picture in the format that the name ends with."""
-        self.figure.savefig(path, dpi=DPI)
+        save_figure(self.figure, path, DPI)
+
+
+def save_figure(figure: Any, path: str, dpi: int) -> None:
+    """Write a figure of matplotlib; letters of a name that its font lacks are boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(path, dpi=dpi)
 
 
 def _fitting(title: str, width: float) -> float:

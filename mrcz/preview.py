@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .errors import MissingCodecError, MRCError
+from .filenames import legible
 from .headerdict import HeaderDict
 from .pictures import bin_to_fit, contrast_limits
 from .pixels import Pixels
@@ -185,7 +186,7 @@ def plot(stack: Frames, frame: int | None = None, ax: Any = None, size: int = 10
     ax.imshow(image, cmap="gray", origin="lower", extent=(0, nx * x, 0, ny * y), vmin=0, vmax=255)
     ax.set_xlabel(f"x ({unit})")
     ax.set_ylabel(f"y ({unit})")
-    ax.set_title(f"{os.path.basename(stack.path)}, frame {number}")
+    ax.set_title(f"{legible(os.path.basename(stack.path))}, frame {number}", parse_math=False)
     return ax
 
 

@@ -12,19 +12,22 @@ import numpy as np
 from ..codec import SHUFFLES, available_compressors
 from ..copies.copying import require_absent
 from ..errors import MissingCodecError, MRCError
+from ..filenames import legible
 from ..importers import open_frames
 from ..ioMRC import readMRC, writeMRC
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import AUTO
 from ..parallel import threads_of
+from ..pictures import save_figure
 from ..pixels import Pixels
 from .console import UsageError, print_json, print_table, progress_bar, say, size_text
-from .files import positive_int, require_file
+from .files import positive_int, require_file, thread_count
 from .view import FORMATS
 
 __all__ = ["add_parser", "run"]
 
 SAMPLE_MB = 64
+LEVELS = tuple("123456789")
 
 
 class Trial(NamedTuple):
@@ -65,16 +68,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help="of which the fastest counts (default %(default)s)")
     parser.add_argument("-o", "--output", metavar="PICTURE", help="draw ratio over speed, too")
     parser.add_argument("--force", action="store_true", help="replace a picture that exists")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="default: one a core")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
 
 
 def _levels(text: str) -> list[int]:
-    levels = [int(level) for level in text.split(",")]
-    if not all(1 <= level <= 9 for level in levels):
-        raise argparse.ArgumentTypeError(f"{text!r}: levels are 1 to 9")
-    return levels
+    levels = text.split(",")
+    if not all(level in LEVELS for level in levels):
+        raise argparse.ArgumentTypeError(f"{text!r}: levels are 1 to 9, with commas between them")
+    return [int(level) for level in levels]
 
 
 def _codecs(text: str) -> list[str]:
@@ -180,5 +183,5 @@ def draw(trials: list[Trial], title: str, path: str) -> None:
         axes.grid(alpha=0.3, which="both")
     axes.get_figure().axes[0].set_ylabel("ratio")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    figure.suptitle(legible(title), parse_math=False)
+    save_figure(figure, path, 110)

@@ -276,3 +276,32 @@ def test_titles_fit(title):
 def test_montages_have_few_gaps(count, shape, columns):
     _, corners = tile([np.zeros(shape, "float32")] * count)
     assert len({column for _, column in corners}) == columns
+
+
+@pytest.mark.parametrize("name", ["cost$x_{$.mrc", "a$^$.mrc", "电子显微镜.mrc"])
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_any_name_can_be_drawn(name, suffix, capsys):
+    """Dollars are no formula of matplotlib's; what its font lacks is no warning on the screen."""
+    mrcz.writeMRC(np.eye(20, dtype="float32"), name)
+    for arguments in (["view", name], ["bench", name, "-c", "lz4", "--repeats", "1"]):
+        assert main([*arguments, "-q", "--force", "-o", f"out{suffix}"]) == 0
+        assert capsys.readouterr().err == ""
+        assert os.path.getsize(f"out{suffix}") > 1000
+
+
+@pytest.mark.parametrize("name,shown", [("dose$_{3}$.mrc", "dose$_{3}$.mrc"),
+                                        ("two\nlines.mrc", "two\\nlines.mrc"),
+                                        ("tab\t.mrc", "tab\\t.mrc"),
+                                        ("latin\udcff.mrc", "latin\\udcff.mrc")])
+def test_a_name_is_drawn_as_it_is(name, shown):
+    drawing = Drawing(np.eye(20, dtype="float32"), name)
+    drawing.save("out.png")
+    assert drawing.figure.texts[0].get_text() == shown
+    assert not drawing.figure.texts[0].get_parse_math()
+
+
+@pytest.mark.parametrize("size", ["nan", "-3", "inf", "x"])
+def test_pixel_sizes_that_are_none(size, capsys):
+    mrcz.writeMRC(np.eye(20, dtype="float32"), "a.mrc")
+    assert main(["view", "a.mrc", f"--pixelsize={size}"]) == 2
+    assert "--pixelsize" in capsys.readouterr().err

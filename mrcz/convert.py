@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .arguments import LARGEST_FLOAT
+from .arguments import LARGEST_FLOAT, integer
 from .dm.array import DMArray
 from .dm.image import DMImage
 from .dm.info import find_tag
@@ -194,6 +194,8 @@ def _pick(dm: readDM4, number: int | None) -> DMImage:
         displayed = find_tag(dm.tags, "ImageSourceList:0:ImageRef")
         is_number = type(displayed) is int and displayed in range(len(dm.im))
         number = displayed if is_number else _last_that_is_no_thumbnail(dm)
+    else:
+        number = integer("image", number, kind="an integer or None")
     try:
         return dm.im[number]
     except IndexError:

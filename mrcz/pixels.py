@@ -10,6 +10,7 @@ import numpy as np
 from .modes import WRITABLE, WRITTEN_AS, Mode
 
 __all__ = [
+    "LARGEST_NIBBLE",
     "Pixels",
     "cast_into",
     "disk_to_memory",
@@ -24,6 +25,9 @@ logger = logging.getLogger("mrcz")
 _told_casts: set[str] = set()
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
+
+LARGEST_NIBBLE = 15
+"""Of the values of uint4."""
 
 
 def memory_dtype(mode: Mode) -> np.dtype[Any]:
@@ -138,8 +142,10 @@ def cast_into(source: Pixels, out: Pixels, *, largest: int | None, what: str) ->
     ValueError
         If a value would wrap, overflow to infinity, or is NaN and out holds integers.
     TypeError
-        If `source` is complex and `out` is not.
+        If `source` is complex and `out` is not, or holds no numbers.
     """
+    if source.dtype.kind not in "biufc":  # NumPy makes numbers of dates and of text
+        raise TypeError(f"{what} has dtype {source.dtype}, which is no pixel")
     if source.dtype.kind == "c" and out.dtype.kind != "c":
         raise TypeError(f"{what} is complex: a cast to {out.dtype} would drop its imaginary part")
     if out.dtype.kind in "iu" and source.size:

@@ -13,7 +13,7 @@ import numpy as np
 from .buffers import Borrowed
 from .codec import CodecOptions
 from .modes import FrameLayout, Mode
-from .pixels import Pixels, cast_into, pack_nibbles
+from .pixels import LARGEST_NIBBLE, Pixels, cast_into, pack_nibbles
 
 __all__ = ["FrameFormat", "Stored", "StoredFrames"]
 
@@ -59,7 +59,7 @@ class FrameFormat(FrameLayout):
             If a pixel can't be stored.
         """
         if self.mode.packed:
-            cast_into(pixels, values, largest=15, what=what)
+            cast_into(pixels, values, largest=LARGEST_NIBBLE, what=what)
             return pack_nibbles(values)
         if pixels.dtype == values.dtype:
             values[...] = pixels

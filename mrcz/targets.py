@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -31,6 +32,8 @@ def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) 
             raise TypeError("a file object must be opened in binary mode ('wb'), not text mode")
         return FileObjectSink(file)
     path = os.fsdecode(file)
+    if not path:  # which has a folder, this one, but could never be given its name
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if is_url(path):
         return _sink_for_url(path, fsync)
     if _is_device(path):

@@ -142,6 +142,54 @@ def test_create_names_the_argument_it_refuses(name, value, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("code", ["M8[s]", "m8[s]", "O", "S3", "U2", "V4", "i4,f4"])
+@pytest.mark.parametrize("stored", ["i2", "f4", "c8"])
+def test_what_is_no_pixel_is_no_frame_of_a_file_that_exists(code, stored, path, tmp_path):
+    """NumPy casts dates to numbers, and text that looks like one."""
+    codec = mrcz.readMRCHeader(path)[0]["compressor"]
+    mrcz.writeMRC(IMAGE.astype(stored), path, compressor=codec)
+    before = path.read_bytes()
+    frames = np.ones((1, 3, 4)).astype(code) if code in "OSU" else np.zeros((1, 3, 4), code)
+    for idx in (0, 2):
+        with pytest.raises(TypeError, match=r"frame \d has dtype .* which is no pixel"):
+            mrcz.writeMRC(frames, path, idx=idx, compressor=codec)
+    assert path.read_bytes() == before
+    with mrcz.create(tmp_path / "b.mrc", (None, 3, 4), stored, compressor=codec) as writer:
+        with pytest.raises(TypeError, match="frame 0 has dtype"):
+            writer.append(frames)
+        writer.append(IMAGE[1])
+    assert np.array_equal(mrcz.readMRC(tmp_path / "b.mrc")[0], IMAGE[1])
+
+
+def test_a_stream_is_not_begun_without_a_name(tmp_path, monkeypatch):
+    """It would be lost when it is closed."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("", b""):
+        with pytest.raises(FileNotFoundError):
+            mrcz.create(name, (None, 3, 4), "f4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", ["tcp://host:8786", True, 0, [], {}], ids=repr)
+def test_a_client_is_no_address(value, path, tmp_path):
+    with pytest.raises(TypeError, match=r"client must be a distributed.Client"):
+        mrcz.compress_many([path], client=value)
+
+
+@pytest.mark.parametrize("value", [None, 5, [1], [None], [[b"a"]]], ids=repr)
+def test_paths_of_many_files(value):
+    with pytest.raises(TypeError, match=r"path|PathLike"):
+        mrcz.compress_many(value)
+
+
+def test_paths_of_bytes(tmp_path):
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
+    for paths in (bytes(tmp_path / "a.mrc"), [bytes(tmp_path / "a.mrc")]):
+        [done] = mrcz.compress_many(paths, bytes(tmp_path), processes=1, overwrite=True)
+        assert done.error is None
+        assert done.output == str(tmp_path / "a.mrcz")
+
+
 @pytest.mark.parametrize("value", [None, True, -1, 3.7, [], {}, Ellipsis, 1j], ids=repr)
 def test_what_is_no_path_is_refused(value, tmp_path):
     for call in (mrcz.readMRC, mrcz.readMRCHeader, mrcz.open, mrcz.verify,

@@ -263,3 +263,9 @@ def test_memory_is_bounded(tmp_path, make, monkeypatch):
         tracemalloc.stop()
     assert peak < frames.nbytes / 4
     np.testing.assert_array_equal(readMRC(tmp_path / "a.mrcz")[0], frames[:, ::-1])
+
+
+@pytest.mark.parametrize("wrong", [slice(None), slice(0, 1), "0", 0.0, True])
+def test_a_number_of_an_image_is_an_integer(tmp_path, make, wrong):
+    with pytest.raises(TypeError, match="image must be an integer or None"):
+        dm_to_mrcz(make(np.zeros((4, 5), "f4")), tmp_path / "a.mrc", image=wrong)

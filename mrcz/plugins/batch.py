@@ -14,6 +14,7 @@ from ..options import parse_write_options
 from ..parallel import threads_of
 from ..progress import unseen
 from ..reader import MRCReader
+from .cluster import require_client
 from .processes import call_in_processes
 
 __all__ = ["FileResult", "compress_many", "compress_on_cluster", "compress_one"]
@@ -99,7 +100,7 @@ def compress_many(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If arguments make no sense, or two files would have the same copy.
     ChildProcessError
         If processes can't begin to work. One that dies later, for want of memory say, is the
@@ -124,6 +125,7 @@ def compress_many(
                               delete_original=delete_original)
     _check(options)
     if client is not None:
+        require_client(client)
         done = {result.path: result for result in compress_on_cluster(pairs, options, client)}
         return [done[path] for path, _ in pairs]
     count = min(threads_of(processes), len(pairs))
@@ -137,11 +139,13 @@ def compress_many(
 
 def _pairs(paths: Any, folder: Any) -> list[tuple[str, str]]:
     """Return absolute paths of the files and of their copies."""
-    if isinstance(paths, (str, os.PathLike)):
+    if isinstance(paths, (str, bytes, os.PathLike)):
         paths = [paths]
+    elif not isinstance(paths, Iterable):
+        raise TypeError(f"paths must be a path or an iterable of paths, not {paths!r}")
     pairs: dict[str, str] = {}
-    for path in map(os.fspath, paths):
-        name = path if folder is None else os.path.join(os.fspath(folder), os.path.basename(path))
+    for path in map(os.fsdecode, paths):
+        name = path if folder is None else os.path.join(os.fsdecode(folder), os.path.basename(path))
         output = os.path.abspath(compressed_name(name))
         if output in pairs:
             raise ValueError(f"{path} and {pairs[output]} would both become {output}")

@@ -15,7 +15,7 @@ from ..containers import SLAB_BYTES, Container, slab_edges
 from ..encoding import EncodedFrames, encode_frames
 from ..storing import FrameFormat
 
-__all__ = ["client_in_use", "encoded_by_workers"]
+__all__ = ["client_in_use", "encoded_by_workers", "require_client"]
 
 
 def client_in_use() -> Any:
@@ -27,6 +27,19 @@ def client_in_use() -> Any:
 
     owner = getattr(get_scheduler(), "__self__", None)
     return owner if isinstance(owner, distributed.Client) else None
+
+
+def require_client(client: Any) -> None:
+    """Check an argument that is to be a ``distributed.Client``.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else: the address of a scheduler, say.
+    """
+    distributed = sys.modules.get("distributed")  # imported, if there is a client
+    if distributed is None or not isinstance(client, distributed.Client):
+        raise TypeError(f"client must be a distributed.Client or None, not {client!r}")
 
 
 def encoded_by_workers(

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 from ..containers import is_dask
 from ..ioMRC import writeMRC
+from .cluster import require_client
 
 __all__ = ["from_dask"]
 
@@ -38,7 +39,7 @@ def from_dask(
     Raises
     ------
     TypeError
-        If `array` is no dask array.
+        If `array` is no dask array, or `client` no client.
     OSError, ValueError, TypeError
         As `writeMRC`.
 
@@ -58,5 +59,6 @@ def from_dask(
     if client is None:
         writeMRC(array, path, **options)
         return
+    require_client(client)
     with client.as_current():
         writeMRC(array, path, **options)

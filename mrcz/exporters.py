@@ -27,7 +27,11 @@ STREAMS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def write_npy(
-    path: str, pieces: Iterator[Pixels], shape: tuple[int, int, int], dtype: np.dtype[Any]
+    path: str,
+    pieces: Iterator[Pixels],
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any],
+    largest: int | None = None,
 ) -> None:
     """Write a .npy file; one frame has two axes.
 
@@ -41,13 +45,20 @@ def write_npy(
         Of them all.
     dtype : dtype
         Of the file, which must hold every value.
+    largest : int, optional
+        What they may reach, where that is less than `dtype` holds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value does not fit.
     """
     with open(path, "wb") as file:
         np.lib.format.write_array_header_2_0(
             file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False,
                    "shape": shape if shape[0] > 1 else shape[1:]})
         for piece in pieces:
-            file.write(np.ascontiguousarray(_exactly(piece, dtype)).data)
+            file.write(np.ascontiguousarray(_exactly(piece, dtype, largest)).data)
 
 
 def write_tiff(
@@ -56,12 +67,13 @@ def write_tiff(
     shape: tuple[int, int, int],
     dtype: np.dtype[Any],
     pixelsize: list[float],
+    largest: int | None = None,
 ) -> None:
     """Write a TIFF file, BigTIFF from 3 GiB on.
 
     Parameters
     ----------
-    path, pieces, shape, dtype
+    path, pieces, shape, dtype, largest
         As of `write_npy`.
     pixelsize : list of float
         [z, y, x] in Å; y and x are written where TIFF can tell them.
@@ -70,6 +82,8 @@ def write_tiff(
     ------
     MissingCodecError
         Without the package tifffile; an ImportError.
+    ValueError, TypeError
+        If a value does not fit.
     """
     try:
         import tifffile
@@ -78,7 +92,7 @@ def write_tiff(
                                 "pip install mrcz[tiff]") from error
     known = all(SMALLEST_TIFF_PIXEL < size < LARGEST_TIFF_PIXEL for size in pixelsize[1:])
     resolution = (_rational(1e8 / pixelsize[2]), _rational(1e8 / pixelsize[1])) if known else None
-    frames = itertools.chain.from_iterable(_exactly(piece, dtype) for piece in pieces)
+    frames = itertools.chain.from_iterable(_exactly(piece, dtype, largest) for piece in pieces)
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     with open(path, "wb") as file:
         tifffile.imwrite(
@@ -96,10 +110,12 @@ def _rational(value: float) -> tuple[int, int]:
     return round(value * denominator), denominator
 
 
-def _exactly(piece: Pixels, dtype: np.dtype[Any]) -> Pixels:
+def _exactly(piece: Pixels, dtype: np.dtype[Any], largest: int | None) -> Pixels:
     """Return a piece as another dtype, all its values kept."""
+    if dtype.kind == "b" and not np.isin(piece, (0, 1)).all():
+        raise ValueError("a frame has values that are neither 0 nor 1, all that dtype bool holds")
     out = np.empty(piece.shape, dtype)
-    cast_into(piece, out, largest=None, what="a frame")
+    cast_into(piece, out, largest=largest, what="a frame")
     return out
 
 

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import os
 import sys
+import zipfile
 from importlib.resources import files
 from pathlib import Path
 
@@ -317,3 +318,41 @@ def test_errors_name_the_file_and_the_option(folder, capsys):
     assert main(["convert", "movie.mrcz", "floats.npy", "out", "--force", "--keep-bits", "9"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mrcz convert: movie.mrcz: ")
+
+
+@pytest.mark.parametrize("output", ["a.npy", "a.tif"])
+@pytest.mark.parametrize("dtype,values", [("uint4", [0, 16]), ("uint4", [-1, 3]),
+                                          ("bool", [0, 2]), ("bool", [-1, 1])])
+def test_values_beyond_what_other_programs_have_no_type_for(folder, dtype, values, output, capsys):
+    """NumPy and TIFF store uint4 in bytes, and NumPy makes True of whatever is not 0."""
+    mrcz.writeMRC(np.array([values], "int16"), "in.mrc")
+    assert main(["convert", "in.mrc", output, "--dtype", dtype]) == 1
+    assert "in.mrc" in capsys.readouterr().err
+    assert not os.path.exists(output)
+
+
+def test_pixels_of_0_and_1_as_bool(folder):
+    pixels = MOVIE.clip(0, 1)
+    mrcz.writeMRC(pixels, "in.mrc")
+    assert convert("in.mrc", "a.npy", "--dtype", "bool") == 0
+    np.testing.assert_array_equal(np.load("a.npy"), pixels.astype(bool))
+
+
+def test_what_is_no_array_in_an_npz(folder, capsys):
+    """np.load gives it as bytes."""
+    np.savez("a.npz", a=MOVIE)
+    with zipfile.ZipFile("a.npz", "a") as archive:
+        archive.writestr("readme", "text")
+    assert convert("a.npz", "a.mrc") == 0
+    np.testing.assert_array_equal(mrcz.readMRC("a.mrc")[0], MOVIE)
+    assert convert("a.npz", "b.mrc", "--item", "readme") == 1
+    assert "no array 'readme', only a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option,value", [("--pixelsize", "nan"), ("--pixelsize", "-1"),
+                                          ("--pixelsize", "x"), ("--pixelsize", "1e39"),
+                                          ("--threads", "4097"), ("--threads", "0")])
+def test_numbers_that_no_file_can_be_made_with(folder, option, value, capsys):
+    assert convert("movie.mrcz", "a.mrc", f"{option}={value}") == 2
+    assert option in capsys.readouterr().err
+    assert not os.path.exists("a.mrc")

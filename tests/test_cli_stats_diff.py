@@ -214,3 +214,17 @@ def test_numbers_of_headers_have_no_digits_beyond_float32(folder, capsys):
     assert main(["diff", "one.mrc", "other.mrc"]) == 1
     text = capsys.readouterr().out
     assert "C3: 2.7 and 0.01\n" in text and "[1.06, 1.06, 1.06] and [1.1, 1.1, 1.1]" in text
+
+
+def test_a_histogram_that_can_not_be_is_told(folder, capsys):
+    mrcz.writeMRC(np.array([[1.0, np.nan]], "float32"), "nan.mrc")
+    assert main(["stats", "--histogram", "nan.mrc"]) == 2  # taken for the number of bins
+    capsys.readouterr()
+    assert main(["stats", "nan.mrc", "--histogram"]) == 0
+    assert "no histogram" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("levels", ["x", "", "0", "10", "1,,2", "1 2"])
+def test_levels_that_are_none(folder, levels, capsys):
+    assert main(["bench", "a.mrc", "-l", levels]) == 2
+    assert "levels are 1 to 9" in capsys.readouterr().err

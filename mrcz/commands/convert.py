@@ -30,7 +30,7 @@ from ..headerindex import MOST_LABELS, labels_in_use, with_index
 from ..importers import CHANNELS, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
-from ..pixels import Pixels, writable_mode
+from ..pixels import LARGEST_NIBBLE, Pixels, writable_mode
 from ..resave import resave
 from ..sources import FileSource, is_url
 from ..targets import open_sink
@@ -42,8 +42,10 @@ from .files import (
     find_files,
     for_each_file,
     is_same_file,
+    pixel_size,
     positive_int,
     size_of,
+    thread_count,
 )
 from .transforms import Plan, parse_bin, parse_slice, transformed
 
@@ -99,7 +101,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help="0 to 9, default %(default)s")
     parser.add_argument("--shuffle", choices=("auto", *SHUFFLES), metavar="FILTER",
                         help="%(choices)s")
-    parser.add_argument("--pixelsize", type=float, metavar="A",
+    parser.add_argument("--pixelsize", type=pixel_size, metavar="A",
                         help="Angstrom, where the file does not tell or is wrong")
     parser.add_argument("--item", metavar="NAME",
                         help="image number in a DM file, array in an .npz, series in a TIFF")
@@ -111,7 +113,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument("--jobs", type=positive_int, default=1, metavar="N",
                         help="files at a time")
-    parser.add_argument("--threads", type=positive_int, metavar="N",
+    parser.add_argument("--threads", type=thread_count, metavar="N",
                         help="threads in all; default: one a core")
     return parser
 
@@ -252,11 +254,12 @@ def _write(
     """Write in the format that the name of the output asks for."""
     kind, stream = _format(output), os.path.splitext(output)[1].lower()
     options = _options(frames, plan, args)
+    largest = LARGEST_NIBBLE if args.dtype == "uint4" else None
     if kind in NUMPY:
-        write_npy(path, pieces, plan.shape, plan.dtype)
+        write_npy(path, pieces, plan.shape, plan.dtype, largest)
     elif kind in TIFF:
         sizes = [options["pixelsize"][axis] for axis in frames.axes]
-        write_tiff(path, pieces, plan.shape, plan.dtype, sizes)
+        write_tiff(path, pieces, plan.shape, plan.dtype, sizes, largest)
     else:
         compressor = args.compressor or ("auto" if kind == ".mrcz" else "none")
         if compressor != "none":

@@ -14,7 +14,7 @@ from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
 from .console import plain, print_json, progress_bar, say, seven_digits
-from .files import positive_int, require_file
+from .files import require_file, thread_count
 
 __all__ = ["TROUBLE", "add_parser", "run"]
 
@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--tolerance", type=_tolerance, default=0.0, metavar="T",
                         help="difference of pixels that counts as none (default 0)")
     parser.add_argument("--pixels", action="store_true", help="compare pixels alone")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="default: one a core")
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
     return parser
 

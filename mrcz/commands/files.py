@@ -14,9 +14,10 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from ..arguments import LARGEST_FLOAT
 from ..errors import MRCError
 from ..filenames import MRC_SUFFIXES, split_suffix
-from ..parallel import DEAF_SECONDS, threads_of
+from ..parallel import DEAF_SECONDS, MAX_THREADS, threads_of
 from ..sources import is_url
 from .console import UsageError, complain, describe, progress_bar
 
@@ -31,9 +32,11 @@ __all__ = [
     "is_same_file",
     "naming",
     "output_paths",
+    "pixel_size",
     "positive_int",
     "require_file",
     "size_of",
+    "thread_count",
 ]
 
 FILE_ERRORS = (MRCError, OSError, ValueError, TypeError, ImportError, MemoryError)
@@ -67,7 +70,7 @@ def add_job_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how many files and threads work at a time, and --json."""
     parser.add_argument("--jobs", type=positive_int, default=1, metavar="N",
                         help="files at a time (default 1, which uses all cores too)")
-    parser.add_argument("--threads", type=positive_int, metavar="N",
+    parser.add_argument("--threads", type=thread_count, metavar="N",
                         help="threads in all; default: one a core")
     parser.add_argument("--json", action="store_true", help="print the results as a JSON array")
 
@@ -81,6 +84,25 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is less than 1")
     return number
+
+
+def thread_count(text: str) -> int:
+    """Return a number of threads, as argparse likes it."""
+    number = positive_int(text)
+    if number > MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{number} is more than {MAX_THREADS}")
+    return number
+
+
+def pixel_size(text: str) -> float:
+    """Return a size in Angstrom, 0 for unknown, as argparse likes it."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size <= LARGEST_FLOAT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of Angstrom, or 0: unknown")
+    return size
 
 
 def find_files(

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     elif results:
         print_table(("file", "minimum", "maximum", "mean", "RMS", "header"),
                     [_row(result) for result in results])
-        for result in results:
+        for result in results if args.histogram else ():
             _print_histogram(result, len(results) > 1)
     return 1 if failed else 0
 
@@ -194,11 +194,12 @@ def _row(result: Measured) -> tuple[str, ...]:
 
 
 def _print_histogram(result: Measured, with_name: bool) -> None:
-    if result.counts is None or result.edges is None:
-        return
     say()
     if with_name:
         say(result.file)
+    if result.counts is None or result.edges is None:
+        say("no histogram: pixels are complex, NaN or infinite")
+        return
     most = max(result.counts)
     for count, low, high in zip(result.counts, result.edges, result.edges[1:], strict=False):
         bar = "#" * round(BAR_WIDTH * count / most)

@@ -27,7 +27,7 @@ from ..pictures import (
 )
 from ..pixels import Pixels
 from .console import UsageError, progress_bar, say
-from .files import positive_int, require_file
+from .files import pixel_size, positive_int, require_file, thread_count
 
 __all__ = [
     "FORMATS",
@@ -77,11 +77,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
                         help=f"{', '.join(FORMATS)}; default: FILE's name with .png, here")
     parser.add_argument("--size", type=positive_int, default=1024, metavar="N",
                         help="pixels a side at most (default %(default)s)")
-    parser.add_argument("--pixelsize", type=float, metavar="A",
+    parser.add_argument("--pixelsize", type=pixel_size, metavar="A",
                         help="Angstrom, where the file does not tell or is wrong")
     parser.add_argument("--item", metavar="NAME",
                         help="image number in a DM file, array in an .npz, series in a TIFF")
-    parser.add_argument("--threads", type=positive_int, metavar="N", help="default: one a core")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="default: one a core")
     parser.add_argument("--force", action="store_true", help="replace a picture that exists")
     return parser
 

@@ -33,12 +33,14 @@ def open_npz(path: str, item: str | None) -> Iterator[Frames]:
     with damage_of(path):
         archive = np.load(path, allow_pickle=False)
     with archive:
-        names = archive.files
+        # Whatever else lies in the archive numpy.load gives as bytes.
+        names = [name.removesuffix(".npy") for name in archive.zip.namelist()
+                 if name.endswith(".npy")]
         if item is None and len(names) > 1:
             raise ValueError(f"{path} has several arrays: name one of {', '.join(names)}")
         name = names[0] if item is None else item
         if name not in names:
             raise ValueError(f"{path} has no array {name!r}, only {', '.join(names)}")
         with damage_of(path):
-            array = archive[name]
+            array = archive[f"{name}.npy"]
     yield frames_of_array(array, path)

@@ -159,7 +159,7 @@ def item_number(item: str | None, path: str) -> int | None:
     """
     if item is None:
         return None
-    if not item.lstrip("-").isdecimal():
+    if not item.removeprefix("-").isdecimal():
         raise ValueError(f"{path}: its images have numbers, and {item!r} is none")
     return int(item)
 

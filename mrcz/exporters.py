@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import errno
 import gzip
 import itertools
 import lzma
@@ -94,12 +95,23 @@ def write_tiff(
     resolution = (_rational(1e8 / pixelsize[2]), _rational(1e8 / pixelsize[1])) if known else None
     frames = itertools.chain.from_iterable(_exactly(piece, dtype, largest) for piece in pieces)
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    with open(path, "wb") as file:
+    with open(path, "wb") as file, _named(path):
         tifffile.imwrite(
             file, frames, shape=shape, dtype=dtype, bigtiff=nbytes > 3 << 30,
             photometric="minisblack", resolution=resolution,
             resolutionunit="CENTIMETER" if known else None, software="mrcz",
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Say which file an error of writing is about; NumPy tells no more than numbers of items."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise OSError(errno.EIO, f"can't be written whole: {error}", path) from error
+        raise
 
 
 def _rational(value: float) -> tuple[int, int]:

@@ -5,7 +5,9 @@ What is computed needs NumPy alone; what is drawn, matplotlib (the extra ``view`
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 from .errors import MissingCodecError
 from .filenames import legible
 from .pixels import Pixels
+from .targets import open_sink
 
 __all__ = [
     "TILE",
@@ -302,10 +305,20 @@ class Drawing:
 
 
 def save_figure(figure: Any, path: str, dpi: int) -> None:
-    """Write a figure of matplotlib; letters of a name that its font lacks are boxes."""
+    """Write a figure of matplotlib, whole or not at all, in the format that the name ends with.
+
+    Letters of a name that its font lacks are boxes.
+    """
+    picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(path, dpi=dpi)
+        figure.savefig(picture, format=os.path.splitext(path)[1][1:].lower(), dpi=dpi)
+    sink = open_sink(path)
+    try:
+        sink.write_at(0, picture.getvalue())
+        sink.commit()
+    finally:
+        sink.abort()
 
 
 def _fitting(title: str, width: float) -> float:

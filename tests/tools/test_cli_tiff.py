@@ -224,3 +224,16 @@ def test_series_have_numbers(capsys):
     for item in ("2", "x", ""):
         assert convert("two.tif", "none.mrc", "--item", item) == 1
         assert "two.tif" in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_is_named(folder, capsys, monkeypatch):
+    """What NumPy raises tells no file, and no more than numbers of items."""
+    mrcz.writeMRC(MOVIE, "a.mrc")
+
+    def full(*args, **kwargs):
+        raise OSError("60000 requested and 16480 written")
+
+    monkeypatch.setattr(tifffile, "imwrite", full)
+    assert convert("a.mrc", "a.tif") == 1
+    assert "a.tif: can't be written whole: 60000 requested" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["a.mrc"]

@@ -1,5 +1,6 @@
 """`mrcz view`, pixel by pixel."""
 
+import errno
 import os
 
 import matplotlib.image
@@ -305,3 +306,27 @@ def test_pixel_sizes_that_are_none(size, capsys):
     mrcz.writeMRC(np.eye(20, dtype="float32"), "a.mrc")
     assert main(["view", "a.mrc", f"--pixelsize={size}"]) == 2
     assert "--pixelsize" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".pdf", ".svg", ".webp"])
+@pytest.mark.parametrize("existed", [False, True])
+def test_a_picture_is_whole_or_as_before(suffix, existed, monkeypatch, capsys):
+    """On a full disk, say: matplotlib writes as it draws."""
+    mrcz.writeMRC(np.eye(20, dtype="float32"), "a.mrc")
+    os.mkdir("out")
+    path = os.path.join("out", f"a{suffix}")
+    if existed:
+        with open(path, "wb") as file:
+            file.write(b"old")
+
+    def full(file, offset, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
+
+    monkeypatch.setattr("mrcz.disk.AtomicFile.write_at", full)
+    for command in (["view"], ["bench", "-c", "lz4", "--repeats", "1"]):
+        assert main([*command, "-q", "--force", "a.mrc", "-o", path]) == 1
+        assert f"{path}: {os.strerror(errno.ENOSPC)}" in capsys.readouterr().err
+    assert os.listdir("out") == [f"a{suffix}"] * existed
+    if existed:
+        with open(path, "rb") as file:
+            assert file.read() == b"old"

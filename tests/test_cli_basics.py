@@ -334,3 +334,28 @@ def test_jobs_keep_off_futures(tmp_path, monkeypatch, capsys):
     assert main(["compress", str(tmp_path), "--jobs", "2", "-q"]) == 1
     assert "e.mrc" in capsys.readouterr().err
     assert len([*tmp_path.glob("*.mrcz")]) == 4
+
+
+def test_what_a_file_says_can_not_command_the_terminal(tmp_path, capsys):
+    """Nor break a line: labels and metadata are anybody's."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(np.zeros((2, 3), "int8"), path, meta={"a\x1b[2J": "b\x1b]0;c\nd"})
+    data = bytearray(path.read_bytes())
+    data[304:320] = b"\x1b[31mlabel".ljust(16)
+    data[220:224] = (2).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert main(["info", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    for text in (r"\x1b[31mlabel", r"a\x1b[2J: b\x1b]0;c\nd"):
+        assert text in printed
+    mrcz.writeMRC(np.zeros((2, 3), "int8"), tmp_path / "b.mrc", meta={"a\x1b[2J": "\x1b"})
+    assert main(["diff", str(path), str(tmp_path / "b.mrc")]) == 1
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_whatever_the_name(tmp_path, capsys):
+    assert main(["info", str(tmp_path / "two\nlines" / "a.mrc")]) == 1
+    assert main(["convert", str(tmp_path / "two\nlines.mrc"), str(tmp_path / "a.mrc")]) == 1
+    assert main(["repair", str(tmp_path / "two\nlines.mrc"), str(tmp_path / "a.mrc")]) == 2
+    assert capsys.readouterr().err.count("\n") == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,14 @@ def test_commands_of_one_file_refuse_folders(raw: Path, capsys, arguments) -> No
     assert capsys.readouterr().err == (f"mrcz {arguments[0]}: raw is a folder, and mrcz "
                                        f"{arguments[0]} takes single files: name one in it\n")
     assert tree(".") == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_a_folder_is_waited_for_by_nobody(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mrcz.writeMRC(np.zeros((2, 3), "int8"), tmp_path / "a.mrc")
+    os.mkfifo(tmp_path / "b.mrc")
+    for command in ("info", "stats", "verify", "compress"):
+        assert main([command, str(tmp_path)]) == 0
+        assert "b.mrc" not in capsys.readouterr().out

@@ -228,3 +228,15 @@ def test_a_histogram_that_can_not_be_is_told(folder, capsys):
 def test_levels_that_are_none(folder, levels, capsys):
     assert main(["bench", "a.mrc", "-l", levels]) == 2
     assert "levels are 1 to 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("one,other,same", [
+    ({"a": None}, {}, False), ({"a": float("nan")}, {"a": None}, False),
+    ({"a": float("nan")}, {"a": float("inf")}, False), ({"a": [float("nan")]}, {"a": [1]}, False),
+    ({"a": [{"b": float("nan")}]}, {"a": [{"b": float("nan")}]}, True),
+    ({"a": {"b": 1}}, {"a": {"b": 1.0}}, True), ({"a": [1]}, {"a": [1, 2]}, False),
+])
+def test_metadata_that_json_has_no_number_for(folder, one, other, same):
+    mrcz.writeMRC(MOVIE, "one.mrc", meta=one)
+    mrcz.writeMRC(MOVIE, "other.mrc", meta=other)
+    assert main(["diff", "-q", "one.mrc", "other.mrc"]) == (0 if same else 1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..filenames import legible
 from ..progress import make_bar
 
 __all__ = ["UsageError", "complain", "describe", "plain", "print_json", "print_table",
@@ -51,7 +52,7 @@ def describe(problem: object) -> str:
     'a.mrc: No such file or directory'
     """
     if isinstance(problem, OSError) and problem.filename is not None and problem.strerror:
-        return f"{os.fsdecode(problem.filename)}: {problem.strerror}"
+        return f"{legible(os.fsdecode(problem.filename))}: {problem.strerror}"
     if isinstance(problem, MemoryError) and not str(problem):
         return "not enough memory"
     return " ".join(str(problem).split()) or type(problem).__name__

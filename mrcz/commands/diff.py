@@ -10,6 +10,7 @@ import numpy as np
 
 from ..copies.original import user_metadata
 from ..copies.slabs import slab_ranges
+from ..filenames import legible
 from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
@@ -114,10 +115,18 @@ def compare_headers(first: MRCReader, second: MRCReader) -> dict[str, Any]:
             found[key] = [seven_digits(plain(header[key])) for header in headers]
     metas = [user_metadata(reader.metadata) for reader in (first, second)]
     for key in sorted({*metas[0], *metas[1]}):
-        both = [plain(meta.get(key)) for meta in metas]
-        if both[0] != both[1]:
-            found[f"metadata.{key}"] = both
+        if not (all(key in meta for meta in metas) and _same(metas[0][key], metas[1][key])):
+            found[f"metadata.{key}"] = [plain(meta.get(key)) for meta in metas]
     return found
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Return whether two values of JSON are the same; NaN is itself."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other) or (one != one and other != other)
 
 
 def compare_pixels(
@@ -170,4 +179,4 @@ def _tell(found: dict[str, Any], args: argparse.Namespace, dtypes: tuple[str, st
         elif key == "shape":
             say("shape: " + " and ".join(" x ".join(map(str, shape)) for shape in values))
         else:
-            say(f"{key}: {values[0]} and {values[1]}")
+            say(legible(f"{key}: {values[0]} and {values[1]}"))

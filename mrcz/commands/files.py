@@ -169,7 +169,8 @@ def _find(name: str, suffixes: tuple[str, ...]) -> Iterator[InputFile]:
             for file in sorted(files):
                 if not file.startswith(".") and split_suffix(file)[1].lower() in suffixes:
                     path = os.path.join(folder, file)
-                    yield InputFile(path, os.path.relpath(path, name))
+                    if os.path.isfile(path) or not os.path.exists(path):  # no pipe: who writes?
+                        yield InputFile(path, os.path.relpath(path, name))
     elif os.path.lexists(name):
         yield InputFile(name, os.path.basename(name))
     else:

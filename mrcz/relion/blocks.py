@@ -26,6 +26,7 @@ __all__ = [
     "is_text_column",
     "label_of",
     "name_of",
+    "rows_of",
     "select_rows",
 ]
 
@@ -111,12 +112,48 @@ def is_text_column(name: str) -> bool:
 
 
 def select_rows(block: Mapping[str, Any], rows: np.ndarray) -> StarBlock:
-    """Return the block with the given rows (a mask or indices) of every array."""
-    chosen = {
-        name: values[rows] if isinstance(values, np.ndarray) and values.ndim else values
-        for name, values in block.items()
-    }
+    """Return the block with some of its rows, by a mask or an order of them all.
+
+    Raises
+    ------
+    ValueError
+        If columns, which may be lists and those of pandas too, differ in length.
+    """
+    table = {name: np.asarray(values) for name, values in block.items() if np.ndim(values)}
+    lengths = {name: len(values) for name, values in table.items()}
+    if len({*lengths.values(), len(rows)}) > 1:
+        raise ValueError(f"columns differ in length, {len(rows)} rows are wanted: "
+                         + ", ".join(f"{name} {length}" for name, length in lengths.items()))
+    chosen = {name: table[name][rows] if name in table else values
+              for name, values in block.items()}
     return StarBlock(chosen, version=getattr(block, "version", None))
+
+
+def rows_of(keys: Any, wanted: np.ndarray, *, what: str, table: str) -> np.ndarray:
+    """Return the row of each of `wanted` in a table whose rows are known by `keys`.
+
+    Parameters
+    ----------
+    keys, wanted : 1-D array
+        Numbers or names.
+    what, table : str
+        What they name, and where, for errors.
+
+    Raises
+    ------
+    MissingColumnError
+        If one has no row.
+    ValueError
+        If two rows have the same key.
+    """
+    index = pd.Index(np.asarray(keys))
+    if not index.is_unique:
+        raise ValueError(f"{table} has {what} {index[index.duplicated()][0]} twice")
+    rows = index.get_indexer(wanted)
+    if (rows < 0).any():
+        raise MissingColumnError(f"there is no {what} {wanted[rows < 0][0]}, {table} has "
+                                 f"{', '.join(map(str, index))}")
+    return np.asarray(rows)
 
 
 def find_block(star: Mapping[str, Any], key: str | bytes, *others: str) -> str:
@@ -253,14 +290,8 @@ class Particles:
                 f"{name!r} stands in the optics table only, and 'OpticsGroup' is missing in "
                 f"{'data_optics' if 'OpticsGroup' not in optics else self.key!r}"
             )
-        groups = np.asarray(optics["OpticsGroup"])
-        rows = pd.Index(groups).get_indexer(np.asarray(self.block["OpticsGroup"]))
-        if (rows < 0).any():
-            unknown = np.asarray(self.block["OpticsGroup"])[rows < 0][0]
-            raise MissingColumnError(
-                f"block {self.key!r} uses optics group {unknown}, data_optics has "
-                f"{', '.join(map(str, groups))}"
-            )
+        rows = rows_of(optics["OpticsGroup"], np.asarray(self.block["OpticsGroup"]),
+                       what="optics group", table="data_optics")
         return np.asarray(np.asarray(optics[name])[rows])
 
     def _missing(self, names: tuple[str, ...]) -> str:

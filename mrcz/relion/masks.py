@@ -29,8 +29,8 @@ def permissive_mask(
     from scipy.ndimage import gaussian_filter
 
     for name, sigma in (("gaussSigma", grow), ("smoothSigma", smooth)):
-        if not sigma >= 0:
-            raise ValueError(f"{name} must not be negative, it is {sigma!r}")
+        if not 0 <= sigma < np.inf:
+            raise ValueError(f"{name} must be a number of pixels of at least 0, not {sigma!r}")
     inside = np.asarray(volume) > threshold
     if not inside.any():
         raise ValueError(f"no voxel is above volumeThres = {threshold!r}; the largest is "

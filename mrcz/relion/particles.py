@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mrcz.relion.blocks import MissingColumnError, Particles, StarBlock, select_rows
+from mrcz.relion.blocks import (
+    MissingColumnError,
+    Particles,
+    StarBlock,
+    rows_of,
+    select_rows,
+)
 
 __all__ = ["prune_near_edge", "regroup"]
 
@@ -110,8 +116,5 @@ def _scale_correction(star: Mapping[str, Any], particles: Particles) -> np.ndarr
                  if name in groups and name in particles.block), None)
     if "GroupScaleCorrection" in particles.block or link is None:
         return particles.floats("GroupScaleCorrection")
-    rows = pd.Index(np.asarray(groups[link])).get_indexer(particles.column(link))
-    if (rows < 0).any():
-        unknown = particles.column(link)[rows < 0][0]
-        raise MissingColumnError(f"data_model_groups has no group with {link} {unknown!r}")
+    rows = rows_of(groups[link], particles.column(link), what=link, table="data_model_groups")
     return np.asarray(np.asarray(groups["GroupScaleCorrection"], np.float64)[rows])

@@ -57,6 +57,8 @@ def _plan(name: str, block: Mapping[str, Any]
           ) -> tuple[list[tuple[str, str]], dict[str, np.ndarray]]:
     if not re.fullmatch(r"data_\S*", name):
         raise ValueError(f"a block's name is 'data_' and no spaces, not {name!r}")
+    if not isinstance(block, Mapping) and not hasattr(block, "items"):  # pandas has no Mapping
+        raise TypeError(f"block {name!r} must be a dict of columns, not {type(block).__name__}")
     items = []
     table: dict[str, np.ndarray] = {}
     for column, values in block.items():

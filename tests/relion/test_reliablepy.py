@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mrcz
@@ -328,7 +329,7 @@ def test_permissive_mask():
 
 @pytest.mark.parametrize(("arguments", "message"), [
     ((10.0,), "volumeThres = 10.0; the largest is"), ((1.5, 5.0, 2.0), "gaussRethres = 2.0"),
-    ((1.5, -1.0), "gaussSigma must not be negative")])
+    ((1.5, -1.0), "gaussSigma must be a number of pixels of at least 0")])
 def test_mask_of_nothing(arguments, message):
     rln = ReliablePy()
     with pytest.raises(ValueError, match="load a map"):
@@ -336,3 +337,52 @@ def test_mask_of_nothing(arguments, message):
     rln.mrc.append(3.0 * sphere(8))
     with pytest.raises(ValueError, match=message):
         rln.permissiveMask(*arguments)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, pd.Series])
+def test_columns_that_are_no_arrays_lose_the_same_rows(kind):
+    """They were left whole, without a word."""
+    rln = ReliablePy()
+    rln.star["data_"] = {"CoordinateX": kind([10.0, 900.0]), "CoordinateY": kind([10.0, 800.0]),
+                         "ImageName": kind(["a", "b"]), "Voltage": 300.0}
+    rln.pruneParticlesNearImageEdge(box=256)
+    assert {name: np.asarray(values).tolist() for name, values in rln.star["data_"].items()} == {
+        "CoordinateX": [900.0], "CoordinateY": [800.0], "ImageName": ["b"], "Voltage": 300.0}
+    rln.star["data_"] = pd.DataFrame({"CoordinateX": [10.0, 900.0], "CoordinateY": [10.0, 800.0]})
+    rln.pruneParticlesNearImageEdge(box=256)
+    assert np.asarray(rln.star["data_"]["CoordinateX"]).tolist() == [900.0]
+
+
+def test_a_column_of_another_length_is_named(tmp_path):
+    rln = ReliablePy()
+    rln.star["data_"] = {"CoordinateX": np.array([10.0, 900.0]),
+                         "CoordinateY": np.array([10.0, 800.0]), "ImageName": np.array(["a"])}
+    with pytest.raises(ValueError, match="ImageName 1"):
+        rln.pruneParticlesNearImageEdge(box=256)
+
+
+def test_an_optics_group_that_stands_twice():
+    rln = ReliablePy()
+    rln.star["data_optics"] = {"OpticsGroup": np.array([1, 1]), "ImageSize": np.array([64, 128])}
+    rln.star["data_particles"] = {"CoordinateX": np.array([900.0]), "OpticsGroup": np.array([1]),
+                                  "CoordinateY": np.array([800.0])}
+    with pytest.raises(ValueError, match="data_optics has optics group 1 twice"):
+        rln.pruneParticlesNearImageEdge(particleKey="data_particles")
+
+
+@pytest.mark.parametrize("wrong", [None, 5, "text", [1], np.arange(3)], ids=repr)
+def test_a_block_that_is_no_dict(wrong, tmp_path):
+    rln = ReliablePy()
+    rln.star["data_"] = wrong
+    with pytest.raises(TypeError, match="must be a dict"):
+        rln.saveDataStar(tmp_path / "a.star")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["gaussSigma", "smoothSigma"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_widths_that_no_mask_can_have(name, value):
+    rln = ReliablePy()
+    rln.mrc.append(np.ones((4, 4, 4), "float32"))
+    with pytest.raises(ValueError, match=name):
+        rln.permissiveMask(0.5, **{name: value})

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import integer
+from .copies.copying import keep_status
 from .errors import MRCError
 from .ioMRC import writeMRC
 from .pixels import Pixels
@@ -102,7 +104,10 @@ def resave(
     >>> resave(path).reason
     'not written by MRCZ below 0.5.0'
     """
+    slices = integer("slices", slices, 0)
     path = os.fsdecode(path)
+    if os.path.islink(path):  # the file is saved anew, the link stays one
+        path = os.path.realpath(path)
     if not needs_resave(path):
         return Resaved(path, False, "not written by MRCZ below 0.5.0")
     backup, new = path + BACKUP_SUFFIX, path + ".mrcz-new"
@@ -116,7 +121,7 @@ def resave(
             with Stack(new) as again:
                 _compare(old, again)
         status = os.stat(path)
-        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+        keep_status(new, path, status, status.st_mtime_ns)
         try:
             os.rename(path, backup)
             os.rename(new, path)

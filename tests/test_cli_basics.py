@@ -359,3 +359,28 @@ def test_an_error_is_one_line_whatever_the_name(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "two\nlines.mrc"), str(tmp_path / "a.mrc")]) == 1
     assert main(["repair", str(tmp_path / "two\nlines.mrc"), str(tmp_path / "a.mrc")]) == 2
     assert capsys.readouterr().err.count("\n") == 3
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="their names are Unicode")
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape", "ascii:strict",
+                                      "ascii:surrogateescape"])
+def test_json_is_json_whatever_the_name(tmp_path, encoding):
+    """Also where the bytes of a name would go through as they are."""
+    for name in ("é.mrc", os.fsdecode(b"latin\xff.mrc")):
+        mrcz.writeMRC(np.zeros((2, 3), "int8"), tmp_path / name)
+    done = subprocess.run([sys.executable, "-m", "mrcz", "info", "--json", str(tmp_path)],
+                          capture_output=True, timeout=120, check=True,
+                          env=environment() | {"PYTHONIOENCODING": encoding})
+    names = {os.path.basename(page["file"]) for page in json.loads(done.stdout.decode("utf-8"))}
+    assert names == {"é.mrc", os.fsdecode(b"latin\xff.mrc")}
+
+
+def test_output_caught_in_memory(tmp_path, monkeypatch):
+    """As notebooks and tests do; it has no encoding."""
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    mrcz.writeMRC(np.zeros((2, 3), "int8"), tmp_path / "a.mrc", meta={"a": "\udcff"})
+    assert main(["info", str(tmp_path / "a.mrc")]) == 0
+    assert main(["info", "--json", str(tmp_path / "a.mrc")]) == 0
+    assert main(["completion", "bash"]) == 0
+    assert r"\udcff" in out.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -101,3 +102,27 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     shutil.copy(GOLDEN / "0.6.0_i2_zstd.mrcz", path)
     assert not resave.resave(path).changed
     assert path.read_bytes() == (GOLDEN / "0.6.0_i2_zstd.mrcz").read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions and links of POSIX")
+def test_permissions_and_links_stay(tmp_path: Path) -> None:
+    path, link = tmp_path / "a.mrcz", tmp_path / "link.mrcz"
+    shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)
+    path.chmod(0o640)
+    link.symlink_to("a.mrcz")
+    backup = resave.resave(link).backup
+    assert link.is_symlink()
+    assert not path.is_symlink()
+    assert backup == f"{path}{resave.BACKUP_SUFFIX}"
+    assert Path(backup).read_bytes() == (GOLDEN / "0.4.1_i2_zstd.mrcz").read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("slices,error", [(-1, ValueError), (1.0, TypeError), ("1", TypeError),
+                                          (True, TypeError)])
+def test_slices_that_are_none(slices: object, error: type[Exception], tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)
+    for dry_run in (True, False):
+        with pytest.raises(error, match="slices must be"):
+            resave.resave(path, slices=slices, dry_run=dry_run)  # type: ignore[arg-type]

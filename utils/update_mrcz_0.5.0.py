@@ -6,24 +6,26 @@ Usage: python update_mrcz_0.5.0.py [--dry-run] [--slices N] FILE_OR_FOLDER…
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+from mrcz.commands.console import describe, say
+from mrcz.commands.files import find_files
 from mrcz.errors import MRCError
 from mrcz.resave import resave
 
 SUFFIXES = (".mrc", ".mrcs", ".mrcz")
 
 
-def files_of(names: list[str]) -> Iterator[Path]:
-    """Yield the files, and those in the folders, that are named."""
+def files_of(names: list[str]) -> Iterator[str]:
+    """Yield the files, and those in the folders, that are named; as `mrcz` finds them."""
     for name in names:
-        path = Path(name)
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if os.path.isdir(name):
+            found, _ = find_files([name], "convert --update", SUFFIXES)
+            yield from (file.path for file in found)
         else:
-            yield path
+            yield name
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,12 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         progress = f"[{number}/{len(paths)}] {path}"
         try:
             result = resave(path, slices=options.slices, dry_run=options.dry_run)
-        except (MRCError, OSError, ValueError) as error:
+        except (MRCError, OSError, ValueError, TypeError) as error:
             failed += 1
-            print(f"{progress}: FAILED, left as it was: {error}", file=sys.stderr)
+            print(f"{progress}: FAILED, left as it was: {describe(error)}", file=sys.stderr)
             continue
         kept = f"; the old file is {result.backup}" if result.backup else ""
-        print(f"{progress}: {result.reason}{kept}")
+        say(f"{progress}: {result.reason}{kept}")
     return 1 if failed else 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .console import say
+from .console import say_as_it_is
 
 __all__ = ["add_parser", "run"]
 
@@ -52,14 +52,13 @@ def run(args: argparse.Namespace) -> int:
     parsers: dict[str, argparse.ArgumentParser] = args.subparsers.choices
     if args.shell == "fish":
         helps = {choice.dest: choice.help for choice in args.subparsers._choices_actions}
-        for line in _fish(parsers, helps):
-            say(line)
+        say_as_it_is("\n".join(_fish(parsers, helps)))
         return 0
     if args.shell == "zsh":
-        say(ZSH.rstrip())
+        say_as_it_is(ZSH.rstrip())
     cases = "\n".join(f"        {name}) options=\"{' '.join(_options(parser))}\" ;;"
                       for name, parser in parsers.items())
-    say(BASH.format(cases=cases, commands=" ".join(parsers)).rstrip())
+    say_as_it_is(BASH.format(cases=cases, commands=" ".join(parsers)).rstrip())
     return 0
 
 

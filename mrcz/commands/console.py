@@ -15,7 +15,7 @@ from ..filenames import legible
 from ..progress import make_bar
 
 __all__ = ["UsageError", "complain", "describe", "plain", "print_json", "print_table",
-           "progress_bar", "say", "seven_digits", "size_text"]  # fmt: skip
+           "progress_bar", "say", "say_as_it_is", "seven_digits", "size_text"]  # fmt: skip
 
 
 class UsageError(Exception):
@@ -23,16 +23,27 @@ class UsageError(Exception):
 
 
 def say(text: str = "") -> None:
-    """Print a line of output; what the terminal's encoding lacks is escaped."""
+    """Print a line of output; what no terminal shows, or this one's encoding lacks, is escaped.
+
+    Names, labels and metadata are anybody's: they can neither break the line nor send commands
+    to the terminal.
+    """
+    text = legible(text)
     if not _can_show(text):
         encoding = sys.stdout.encoding
         text = text.encode(encoding, "backslashreplace").decode(encoding)
+    say_as_it_is(text)
+
+
+def say_as_it_is(text: str) -> None:
+    """Print lines of ours that are for programs."""
     print(text)  # noqa: T201
 
 
 def _can_show(text: str) -> bool:
+    """Return whether text goes through as it is, and not by way of bytes that are no text."""
     try:
-        text.encode(sys.stdout.encoding or "utf-8", sys.stdout.errors or "strict")
+        text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
         return False
     return True
@@ -104,12 +115,12 @@ def seven_digits(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     text = json.dumps(plain(value), indent=2, ensure_ascii=False)
-    say(text if _can_show(text) else json.dumps(plain(value), indent=2))
+    say_as_it_is(text if _can_show(text) else json.dumps(plain(value), indent=2))
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under titles, numbers to the right."""
-    lines = [list(titles), *([str(cell) for cell in row] for row in rows)]
+    lines = [list(titles), *([legible(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [cell.ljust(width) if number == 0 else cell.rjust(width)

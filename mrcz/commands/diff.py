@@ -10,7 +10,6 @@ import numpy as np
 
 from ..copies.original import user_metadata
 from ..copies.slabs import slab_ranges
-from ..filenames import legible
 from ..parallel import threads_of
 from ..pixels import Pixels
 from ..reader import MRCReader
@@ -179,4 +178,4 @@ def _tell(found: dict[str, Any], args: argparse.Namespace, dtypes: tuple[str, st
         elif key == "shape":
             say("shape: " + " and ".join(" x ".join(map(str, shape)) for shape in values))
         else:
-            say(legible(f"{key}: {values[0]} and {values[1]}"))
+            say(f"{key}: {values[0]} and {values[1]}")

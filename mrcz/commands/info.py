@@ -7,7 +7,6 @@ from typing import Any
 
 from ..copies.chunks import describe_chunks
 from ..errors import MRCError
-from ..filenames import legible
 from ..reader import MRCReader
 from .console import (
     complain,
@@ -144,15 +143,15 @@ def print_page(page: dict[str, Any]) -> None:
         ("space group", page["spacegroup"]),
     ]
     if page["extended_header"]["bytes"]:
-        kind = legible(page["extended_header"]["type"]) or "untyped"
+        kind = page["extended_header"]["type"] or "untyped"
         facts.append(("extended", f"{kind}, {size_text(page['extended_header']['bytes'])}"))
-    facts += [("label", legible(label)) for label in page["labels"]]
+    facts += [("label", label) for label in page["labels"]]
     for title, value in facts:
         say(f"{title:<12} {value}")
     if page["metadata"]:
         say("metadata")
         for key, value in page["metadata"].items():
-            say(f"  {legible(key)}: {_shortened(value)}")
+            say(f"  {key}: {_shortened(value)}")
     if "problem" in page:
         say(f"{'PROBLEM':<12} {page['problem']}")
 
@@ -214,6 +213,6 @@ def _statistics_text(page: dict[str, Any]) -> str:
 
 
 def _shortened(value: Any) -> str:
-    text = legible(str(value))
+    text = str(value)
     return text if len(text) <= LONGEST_VALUE else (
         f"{text[:LONGEST_VALUE]}… ({len(text)} characters; --json shows all)")

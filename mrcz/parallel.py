@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from .arguments import integer
 
-__all__ = ["DEAF_SECONDS", "LATE_SECONDS", "default_threads", "run_ordered",
+__all__ = ["DEAF_SECONDS", "LATE_SECONDS", "MAX_THREADS", "default_threads", "run_ordered",
            "set_default_threads", "threads_of"]  # fmt: skip
 
 Item = TypeVar("Item")

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .errors import MissingCodecError, MRCError
+from .arguments import integer
+from .errors import FrameIndexError, MissingCodecError, MRCError
 from .filenames import legible
 from .headerdict import HeaderDict
 from .pictures import bin_to_fit, contrast_limits
@@ -55,9 +56,7 @@ def preview(stack: Frames, frame: int | None = None, size: int = 512) -> Pixels:
     """Return a frame as an image of 256 greys; see `Stack.preview`."""
     if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
         raise ValueError(f"size must be a positive number of pixels, not {size!r}")
-    pixels = stack[len(stack) // 2 if frame is None else frame]
-    if pixels.ndim not in (2, 3) or pixels.ndim != stack.ndim - 1:
-        raise TypeError(f"frame must be the number of a frame, not {frame!r}")
+    pixels = stack[_number(stack, frame)]
     if pixels.ndim == 3:  # RGB has its contrast
         channels = [bin_to_fit(pixels[..., n], size)[0] for n in range(pixels.shape[2])]
         colors: Pixels = np.stack(channels, axis=-1).round().astype(np.uint8)
@@ -68,6 +67,17 @@ def preview(stack: Frames, frame: int | None = None, size: int = 512) -> Pixels:
         greys = np.clip((small.astype(np.float64) - low) * (255 / (high - low)), 0, 255)
     image: Pixels = np.nan_to_num(greys.round(), nan=0.0).astype(np.uint8)
     return image
+
+
+def _number(stack: Frames, frame: int | None) -> int:
+    """Return the number of the frame that is meant, from 0 on."""
+    count = len(stack)
+    if frame is None:
+        return count // 2
+    number = integer("frame", frame, kind="the number of a frame")
+    if not -count <= number < count:
+        raise FrameIndexError(f"frame must be {-count} to {count - 1}, not {frame!r}")
+    return number % count
 
 
 def encode_png(image: Pixels) -> bytes:
@@ -133,7 +143,7 @@ def _facts(stack: Frames) -> list[tuple[str, str]]:
     z, y, x = (size / unit for size in record.spacing)
     size = f"{y:.4g} x {x:.4g}" + (f", slices {z:.4g}" if len(stack) > 1 else "")
     facts = [
-        ("file", os.path.basename(stack.path)),
+        ("file", legible(os.path.basename(stack.path))),
         ("shape", " x ".join(map(str, stack.shape)) + f"  {stack.dtype}"),
         ("in memory", _bytes_text(stack.nbytes)),
         ("compressor", _compression(stack)),
@@ -146,7 +156,7 @@ def _facts(stack: Frames) -> list[tuple[str, str]]:
     if stack.slices:
         facts.append(("list of", f"{len(stack) // stack.slices} x {stack.slices} slices"))
     if stack.meta:
-        facts.append(("metadata", ", ".join(map(str, stack.meta))))
+        facts.append(("metadata", legible(", ".join(stack.meta))))
     return [(name, text if len(text) < 80 else text[:79] + "…") for name, text in facts]
 
 
@@ -177,7 +187,7 @@ def plot(stack: Frames, frame: int | None = None, ax: Any = None, size: int = 10
     except ImportError as error:
         raise MissingCodecError("Stack.plot needs the package 'matplotlib': "
                                 "pip install mrcz[view]") from error
-    number = range(len(stack))[len(stack) // 2 if frame is None else frame]
+    number = _number(stack, frame)
     image = preview(stack, number, size)
     if ax is None:
         ax = plt.subplots(layout="constrained")[1]

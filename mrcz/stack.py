@@ -302,6 +302,11 @@ class Stack:
             The darkest and the brightest 0.3 % of the pixels are 0 and 255. Of complex
             pixels the magnitude is shown; colours stay colours, (ny, nx, 3).
 
+        Raises
+        ------
+        FrameIndexError
+            If there is no such frame.
+
         Examples
         --------
         >>> import io, mrcz

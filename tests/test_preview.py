@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -150,3 +152,23 @@ def test_only_the_frame_that_is_shown_is_read(tmp_path, monkeypatch):
 def test_real_files(path):
     with mrcz.open(path) as stack:
         assert "<img" in stack._repr_html_()
+
+
+@pytest.mark.parametrize("frame,error", [(3, IndexError), (-4, ValueError), (10**30, IndexError),
+                                         (1.0, TypeError), ("1", TypeError), (True, TypeError),
+                                         ([1], TypeError), (slice(1), TypeError)])
+def test_frames_that_are_none(frame, error, tmp_path):
+    mrcz.writeMRC(np.zeros((3, 4, 5), "int8"), tmp_path / "a.mrc")
+    with mrcz.open(tmp_path / "a.mrc") as stack:
+        assert np.array_equal(stack.preview(-3), stack.preview(0))
+        with pytest.raises(error, match="frame must be"):
+            stack.preview(frame)
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="their names are Unicode")
+def test_html_is_text_whatever_the_name(tmp_path):
+    """Notebooks encode it as UTF-8."""
+    path = tmp_path / os.fsdecode(b"latin\xff.mrc")
+    mrcz.writeMRC(np.zeros((3, 4, 5), "int8"), path, meta={"key\udcff": 1})
+    with mrcz.open(path) as stack:
+        assert rb"latin\udcff.mrc" in stack._repr_html_().encode("utf-8")

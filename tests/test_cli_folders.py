@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +119,36 @@ def test_a_pipe_in_a_folder_is_waited_for_by_nobody(
     for command in ("info", "stats", "verify", "compress"):
         assert main([command, str(tmp_path)]) == 0
         assert "b.mrc" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command,code", [("info", 1), ("stats", 1), ("verify", 2),
+                                          ("compress", 1)])
+def test_a_folder_that_can_not_be_read_is_told(
+    raw: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    command: str, code: int,
+) -> None:
+    """It was taken for empty, and `mrcz verify archive/` said that all was well."""
+    real = os.scandir
+
+    def scandir(path: str | int) -> object:  # or a descriptor
+        if os.path.basename(str(path)) == "day1":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (raw / ".hidden.mrc").unlink()
+    assert main([command, "raw"]) == code
+    printed = capsys.readouterr()
+    assert f"{Path('raw', 'day1')}: {os.strerror(errno.EACCES)}" in printed.err
+    assert "a.mrc" in printed.out  # the others are done all the same
+    assert main(["info", str(raw / "day1")]) == 1
+    assert "nothing in this folder" not in capsys.readouterr().err
+
+
+def test_why_a_name_means_no_file(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "x" * 5000, str(raw / "nothere.mrc"), "nul\0.mrc"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert os.strerror(errno.ENAMETOOLONG) in lines[0] or sys.platform == "win32"
+    assert lines[1].endswith(f"nothere.mrc: {os.strerror(errno.ENOENT)}")
+    assert "null" in lines[2]

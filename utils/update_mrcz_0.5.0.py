@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
 
 from mrcz.commands.console import describe, say
 from mrcz.commands.files import find_files
@@ -18,14 +17,17 @@ from mrcz.resave import resave
 SUFFIXES = (".mrc", ".mrcs", ".mrcz")
 
 
-def files_of(names: list[str]) -> Iterator[str]:
-    """Yield the files, and those in the folders, that are named; as `mrcz` finds them."""
+def files_of(names: list[str]) -> tuple[list[str], int]:
+    """Return the files that are named, those in folders as `mrcz` finds them, and what failed."""
+    paths, failed = [], 0
     for name in names:
         if os.path.isdir(name):
-            found, _ = find_files([name], "convert --update", SUFFIXES)
-            yield from (file.path for file in found)
+            found, missing = find_files([name], "convert --update", SUFFIXES)
+            paths += [file.path for file in found]
+            failed += missing
         else:
-            yield name
+            paths.append(name)
+    return paths, failed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,8 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--slices", type=int, default=1, metavar="N",
                         help="1: lists of images (default), 0: arrays, N: lists of volumes")
     options = parser.parse_args(arguments)
-    failed = 0
-    paths = list(files_of(options.names))
+    paths, failed = files_of(options.names)
     for number, path in enumerate(paths, 1):
         progress = f"[{number}/{len(paths)}] {path}"
         try:

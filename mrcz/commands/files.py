@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import glob
 import os
 import threading
@@ -108,26 +109,28 @@ def pixel_size(text: str) -> float:
 def find_files(
     names: Sequence[str], command: str, suffixes: tuple[str, ...] = MRC_SUFFIXES
 ) -> tuple[list[InputFile], int]:
-    """Return the files that `names` mean, each once, and how many names meant none.
+    """Return the files that `names` mean, each once, and how many names meant none, or not all.
 
     Parameters
     ----------
     names : sequence of str
         Paths, patterns or folders.
     command : str
-        For messages about those that don't exist.
+        For messages about those that don't exist, and folders that can't be read.
     suffixes : tuple of str
         What folders are searched for, also with .gz, .bz2 or .xz behind.
     """
     found: dict[str, InputFile] = {}
     missing = 0
     for name in names:
-        files = list(_find(name, suffixes))
-        if not files:
-            missing += 1
-            complain(command, f"{name}: " + (f"nothing in this folder is {' '.join(suffixes)}"
-                                             if os.path.isdir(name)
-                                             else "No such file or directory"))
+        unread: list[OSError] = []
+        files = list(_find(name, suffixes, unread.append))
+        for error in unread:
+            complain(command, error)
+        if not files and not unread:
+            complain(command, f"{name}: nothing in this folder is {' '.join(suffixes)}"
+                     if os.path.isdir(name) else _why_not_there(name))
+        missing += bool(unread) or not files
         for file in files:
             found.setdefault(os.path.abspath(file.path), file)
     return list(found.values()), missing
@@ -159,11 +162,21 @@ def size_of(path: str) -> int:
         return 0
 
 
-def _find(name: str, suffixes: tuple[str, ...]) -> Iterator[InputFile]:
+def _why_not_there(name: str) -> Exception:
+    try:
+        os.lstat(name)
+    except (OSError, ValueError) as error:
+        return error
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def _find(
+    name: str, suffixes: tuple[str, ...], on_error: Callable[[OSError], None]
+) -> Iterator[InputFile]:
     if is_url(name):
         yield InputFile(name, os.path.basename(name))
     elif os.path.isdir(name):
-        for folder, folders, files in os.walk(name):
+        for folder, folders, files in os.walk(name, onerror=on_error):
             # No more than hidden files: file servers keep snapshots there.
             folders[:] = sorted(each for each in folders if not each.startswith("."))
             for file in sorted(files):

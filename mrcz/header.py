@@ -100,7 +100,8 @@ def _places() -> dict[str, int | slice]:
 
 _STRUCTS = {order: struct.Struct(order + _format()) for order in DTYPES}
 _PLACES = _places()
-_ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c3", "gain")
+_ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c3", "gain",
+                         "packed_bytes")
 """Fields that python-mrcz < 0.6 wrote little-endian in its big-endian files too."""
 _IMOD_STAMP = 1146047817  # bytes "IMOD"
 _IMOD_SIGNED_BYTES = 1
@@ -276,11 +277,11 @@ def parse(
                                 offset=len(data), expected=f"{HEADER_BYTES} bytes",
                                 found=len(data))
     modes = modes_of(convention)
-    byteorder, swapped_mode = _find_byteorder(data, byteorder_of(endian), modes)
+    byteorder = _find_byteorder(data, byteorder_of(endian), modes)
     fields = _unpack(data, byteorder)
-    if swapped_mode:
+    if strays := _strays(data, byteorder, modes):
         other = _unpack(data, _other(byteorder))
-        fields.update((name, other[name]) for name in _ALWAYS_LITTLE_ENDIAN)
+        fields.update((name, other[name]) for name in strays)
     mode, compressor = _decode_mode(fields["mode"], modes, path)
     nx = fields["nx"]
     if mode.number == 0 and mode.memory == "i1":
@@ -313,11 +314,14 @@ def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:
     **changes
         Name of a field in `HEADER_DTYPE` to value.
     """
-    record = np.frombuffer(data, DTYPES[byteorder], 1).copy()
+    changed = bytearray(data)
+    record = np.frombuffer(changed, DTYPES[byteorder], 1)
+    other = record.view(DTYPES[_other(byteorder)])
+    strays = _strays(data, byteorder, MODES)
     with np.errstate(over="ignore"):
         for name, value in changes.items():
-            record[name] = value
-    return bytes(record.tobytes())
+            (other if name in strays else record)[name] = value
+    return bytes(changed)
 
 
 def _unpack(data: bytes, byteorder: str) -> dict[str, Any]:
@@ -333,8 +337,8 @@ def _other(byteorder: str) -> str:
     return "<" if byteorder == ">" else ">"
 
 
-def _find_byteorder(data: bytes, default: str, modes: Mapping[int, Mode]) -> tuple[str, bool]:
-    """Return the byte order, and whether MODE alone is stored in the other one.
+def _find_byteorder(data: bytes, default: str, modes: Mapping[int, Mode]) -> str:
+    """Return the byte order; that of MODE alone may be the other one, see `_strays`.
 
     The machine stamp goes first, then a MODE that makes sense with dimensions that do,
     then `default`.
@@ -346,13 +350,28 @@ def _find_byteorder(data: bytes, default: str, modes: Mapping[int, Mode]) -> tup
 
     known, likely = _plausible(data, first, modes)
     if known and likely:
-        return first, False
+        return first
     known_in_other, likely_in_other = _plausible(data, second, modes)
-    if known and not likely_in_other:
-        return first, False
-    if known_in_other:
-        return (second, False) if likely_in_other else (first, True)
-    return first, False
+    return second if known_in_other and likely_in_other else first
+
+
+def _strays(data: bytes, byteorder: str, modes: Mapping[int, Mode]) -> tuple[str, ...]:
+    """Return the fields whose byte order is not that of the others.
+
+    MODE tells, where only the other order makes sense of it; 0 is the same in both, and then
+    the number of labels does. MZ is among them from 0.5.0 on, where it is the slices an item.
+    """
+    other = _other(byteorder)
+    (mode,), (mode_in_other,) = (struct.unpack_from(f"{o}i", data, 12) for o in (byteorder, other))
+    if _is_known(mode, modes):
+        labels = struct.unpack_from(f"{other}i", data, 220)[0] if byteorder == ">" else 0
+        if mode or labels != 1 or not data.startswith(b"MRCZ", 224):
+            return ()
+    elif not _is_known(mode_in_other, modes):
+        return ()
+    nz, = struct.unpack_from(f"{byteorder}i", data, 8)
+    mz, = struct.unpack_from(f"{other}i", data, 36)
+    return (*_ALWAYS_LITTLE_ENDIAN, "mz") if 0 < mz <= nz else _ALWAYS_LITTLE_ENDIAN
 
 
 def _plausible(data: bytes, byteorder: str, modes: Mapping[int, Mode]) -> tuple[bool, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,58 @@ def test_its_own_big_endian_files_are_read(version):
     image, _ = mrcz.readMRC(DATA / "golden" / f"{version}_be_f4.mrc", slices=0)
     assert image.shape == (3, 40, 31)
     assert 0.5 < image.std() < 2  # normal deviates; swapped bytes are astronomical
+
+
+def of_old_versions(image, compressor):
+    """A big-endian file as 0.5.0 to 0.5.10 wrote it (measured): some fields are little-endian."""
+    frames = np.concatenate(image).reshape(-1, 5, 7) if isinstance(image, list) else image
+    slices = 0 if image is frames else image[0].size // 35
+    data = bytearray(written(image, endian="be", compressor=compressor, voltage=300.0, C3=2.7,
+                             gain=1.5))
+    for offset in (12, 76, 80, 84, 132, 136, 140, 220):
+        data[offset : offset + 4] = data[offset : offset + 4][::-1]
+    data[144:152] = data[144:152][::-1]
+    struct.pack_into(">2i", data, 28, 0, 0)  # MX, MY
+    struct.pack_into("<i", data, 36, slices)  # MZ
+    struct.pack_into(">3f", data, 40, 3 * 7, 2 * 5, 1 * len(frames))
+    data[88:92], data[108:112], data[220:224] = bytes(4), bytes(4), b"\1\0\0\0"
+    data[224:1024] = b"MRCZ0.5.10".ljust(800, b"\0")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("dtype", ["i1", "i2", "f4"])
+@pytest.mark.parametrize("kind", [np.asarray, list, lambda image: [image[:3], image[3:]]])
+def test_all_of_the_header_of_its_old_big_endian_files_is_read(compressor, dtype, kind):
+    """MODE 0 is the same in both orders; MZ, which makes a list, is in the wrong one."""
+    image = kind(ramp((6, 5, 7), dtype))
+    data = of_old_versions(image, compressor)
+    found, header = read(data)
+    assert type(found) is type(image)
+    assert_identical(found, image)
+    np.testing.assert_allclose(header["pixelsize"], [1, 2, 3])
+    np.testing.assert_allclose([header["voltage"], header["C3"], header["gain"]], [300, 2.7, 1.5])
+    first = np.reshape(image[0], (-1, 5, 7))[0]
+    assert (header["minImage"], header["maxImage"]) == (first.min(), first.max())
+    assert header["packedBytes"] == (0 if compressor is None else len(data) - 1024)
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("dtype", ["i1", "i2"])
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_its_old_big_endian_files_are_appended_to(tmp_path, compressor, dtype, kind):
+    path = tmp_path / "a.mrc"
+    image = kind(ramp((6, 5, 7), dtype))
+    path.write_bytes(of_old_versions(image, compressor))
+    frame = np.full((5, 7), 99, dtype)
+    mrcz.writeMRC(frame, path, idx=6, quickStats=False)
+    found, header = mrcz.readMRC(path)
+    assert type(found) is type(image)
+    assert_identical(found, kind(np.concatenate([image, frame[None]])))
+    assert header["voltage"] == 300.0
+    assert header["packedBytes"] == (0 if compressor is None else path.stat().st_size - 1024)
+    mrcz.writeMRC(found, path, quickStats=False)  # anew, as all files are written now
+    assert_identical(mrcz.readMRC(path)[0], found)
 
 
 def test_the_mean_is_not_the_middle_of_the_extremes():

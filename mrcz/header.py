@@ -362,12 +362,13 @@ def _strays(data: bytes, byteorder: str, modes: Mapping[int, Mode]) -> tuple[str
     the number of labels does. MZ is among them from 0.5.0 on, where it is the slices an item.
     """
     other = _other(byteorder)
-    (mode,), (mode_in_other,) = (struct.unpack_from(f"{o}i", data, 12) for o in (byteorder, other))
+    mode, = struct.unpack_from(f"{byteorder}i", data, 12)
     if _is_known(mode, modes):
-        labels = struct.unpack_from(f"{other}i", data, 220)[0] if byteorder == ">" else 0
-        if mode or labels != 1 or not data.startswith(b"MRCZ", 224):
+        if mode or byteorder == "<" or not data.startswith(b"MRCZ", 224):
             return ()
-    elif not _is_known(mode_in_other, modes):
+        if struct.unpack_from("<i", data, 220)[0] != 1:  # NLABL
+            return ()
+    elif not _is_known(struct.unpack_from(f"{other}i", data, 12)[0], modes):
         return ()
     nz, = struct.unpack_from(f"{byteorder}i", data, 8)
     mz, = struct.unpack_from(f"{other}i", data, 36)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["LARGEST_FLOAT", "integer", "number"]
+__all__ = ["LARGEST_FLOAT", "frame_number", "integer", "number", "single"]
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 """Of the numbers in the record."""
@@ -58,6 +58,35 @@ def integer(
     return number
 
 
+def frame_number(value: Any, kind: str) -> int:
+    """Return an `idx` as an int; tables of particles have them as floats, which python-mrcz takes.
+
+    Raises
+    ------
+    TypeError
+        Unless it is an integer, or a float without a fraction.
+
+    Examples
+    --------
+    >>> frame_number(np.float64(3), "an integer")
+    3
+    """
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    return integer("idx", value, kind=kind)
+
+
+def single(value: Any) -> Any:
+    """Return what an array of one item holds, as HDF5 and Matlab files have numbers.
+
+    Examples
+    --------
+    >>> single(np.array([[300.0]])), single(300)
+    (300.0, 300)
+    """
+    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+
+
 def number(name: str, value: Any) -> float:
     """Return `value` as a float that the record can hold.
 
@@ -74,7 +103,7 @@ def number(name: str, value: Any) -> float:
     300.0
     """
     try:
-        result = float(value)
+        result = float(single(value))
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be a number, not {value!r}") from error
     except OverflowError:

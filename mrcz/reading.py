@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .arguments import integer
+from .arguments import frame_number
 from .errors import FrameIndexError
 from .pixels import Pixels
 from .reader import MRCReader
@@ -26,11 +26,11 @@ def frames_asked(idx: int | tuple[int, int] | None, reader: MRCReader) -> range:
         return range(nz)
     allowed = "an int or (first, last) with last excluded"
     if not isinstance(idx, Sequence):
-        first = integer("idx", idx, kind=allowed)
+        first = frame_number(idx, allowed)
         first += nz if first < 0 else 0
         last = first + 1
     elif len(idx) == 2 and not isinstance(idx, range):  # whose two numbers are not its ends
-        bounds = [integer("idx", edge, kind=allowed) for edge in idx]
+        bounds = [frame_number(edge, allowed) for edge in idx]
         first, last = (edge + nz if edge < 0 else edge for edge in bounds)
     else:
         raise TypeError(f"idx must be {allowed}, not {idx!r}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import LARGEST_FLOAT
+from .arguments import LARGEST_FLOAT, single
 
 __all__ = ["angstrom_per", "is_length", "is_storable", "parse_pixelsize"]
 
@@ -113,7 +113,7 @@ def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
     else:
         values = list(pixelsize)
     try:
-        sizes = [float(value) * factor for value in values]
+        sizes = [float(single(value)) * factor for value in values]
     except OverflowError:
         sizes = [np.inf]
     except (TypeError, ValueError) as error:

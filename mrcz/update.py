@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from typing import Any
 
-from .arguments import integer
+from .arguments import frame_number
 from .checksums import checksum_of
 from .codec import CodecOptions, parse_options
 from .containers import Container
@@ -78,7 +78,7 @@ def write_frames(
     path = os.fsdecode(file)
     if is_url(path):
         raise ValueError(f"{path}: idx and shape are for files on disk; write it as a whole")
-    number = None if idx is None else integer("idx", idx, kind="an integer, the first frame")
+    number = None if idx is None else frame_number(idx, "an integer, the first frame")
     wanted = None if shape is None else _final_shape(shape, container)
     if number is None or not os.path.exists(path):
         _make(container, path, number or 0, wanted, dtype, options)

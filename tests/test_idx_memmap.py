@@ -71,7 +71,26 @@ def test_out_of_range(file, idx):
         mrcz.readMRC(file, idx=idx)
 
 
-@pytest.mark.parametrize("idx", ["1", 1.5, range(1, 3), (1, 2, 3), (1,), (None, 2)])
+@pytest.mark.parametrize("idx,expected", [
+    (2.0, IMAGE[2]), (np.float64(-1), IMAGE[5]), (np.array(2), IMAGE[2]),
+    ((np.float32(1), 3.0), IMAGE[1:3])])
+@pytest.mark.parametrize("memmap", [False, True])
+def test_an_index_as_tables_have_it(file, idx, expected, memmap):
+    """`numpy.loadtxt` makes floats of the numbers of particles; python-mrcz takes them."""
+    found = mrcz.readMRC(file, idx=idx, useMemmap=memmap)[0]
+    assert_identical(np.reshape(plain(found), expected.shape), expected)
+
+
+def test_writing_at_an_index_as_tables_have_it(tmp_path):
+    for number in np.arange(2.0):
+        mrcz.writeMRC(IMAGE[int(number)], tmp_path / "a.mrc", idx=number)
+    assert_identical(mrcz.readMRC(tmp_path / "a.mrc")[0], IMAGE[:2])
+    with pytest.raises(TypeError, match="idx"):
+        mrcz.writeMRC(IMAGE[0], tmp_path / "a.mrc", idx=0.5)
+
+
+@pytest.mark.parametrize("idx", ["1", 1.5, np.nan, np.array([1.5, 3]), np.array([2]), True,
+                                 range(1, 3), (1, 2, 3), (1,), (None, 2)])
 def test_not_an_index(file, idx):
     with pytest.raises((TypeError, ValueError), match="idx"):
         mrcz.readMRC(file, idx=idx)

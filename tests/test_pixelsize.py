@@ -60,6 +60,21 @@ def test_the_default_is_a_tenth_of_an_angstrom():
     np.testing.assert_allclose(size_read(written(IMAGE)), [0.1] * 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("one", [np.array([1.5]), np.array([[1.5]]), np.array(1.5)])
+def test_numbers_in_arrays_as_hdf5_and_matlab_files_have_them(one):
+    header = read(written(IMAGE, pixelsize=[one, one, one], voltage=one, C3=one, gain=one))[1]
+    assert header["pixelsize"].tolist() == [1.5] * 3
+    assert (header["voltage"], header["C3"], header["gain"]) == (1.5, 1.5, 1.5)
+    assert read(written(IMAGE, pixelsize=one))[1]["pixelsize"].tolist() == [1.5] * 3
+
+
+@pytest.mark.parametrize("two", [np.array([1.5, 2]), np.array([]), np.array([None])])
+@pytest.mark.parametrize("name", ["voltage", "C3", "gain"])
+def test_no_number(name, two):
+    with pytest.raises(TypeError, match=name):
+        written(IMAGE, **{name: two})
+
+
 @pytest.mark.parametrize("unit,factor", ANGSTROM_IN.items())
 def test_every_unit_there_and_back(unit, factor):
     size = np.array([1.2, 2.6, 3.4])

@@ -38,9 +38,10 @@ def encode(meta: Mapping[Any, Any] | None) -> bytes:
     """Return `meta` as UTF-8 JSON, ``b''`` for None or an empty dict.
 
     NumPy scalars and arrays become numbers and lists, an Enum member
-    ``'Enum.Class.NAME'``, dates ISO 8601 text, paths text, an object with a
-    ``serialize()`` method what that returns, keys text. NaN and infinity are written
-    as ``NaN`` and ``Infinity``, as most JSON programs in Python read them.
+    ``'Enum.Class.NAME'`` (an IntEnum or StrEnum its value), dates ISO 8601 text, paths
+    text, an object with a ``serialize()`` method what that returns, keys text. NaN and
+    infinity are written as ``NaN`` and ``Infinity``, as most JSON programs in Python
+    read them.
 
     Parameters
     ----------
@@ -163,8 +164,8 @@ def _loads(text: str) -> Any:
 
 def _plain(value: Any, path: tuple[str, ...]) -> Any:
     """Return `value` in the types that JSON has."""
-    if isinstance(value, enum.Enum):  # before str and int: an IntEnum is both
-        return f"Enum.{type(value).__name__}.{value.name}"
+    if isinstance(value, enum.Enum):
+        return _plain_enum(value, path)
     if value is None or type(value) in (str, bool, int, float):
         return value
     if len(path) > MAX_DEPTH:
@@ -178,6 +179,14 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, np.ndarray):
         return _plain(_listed(value), path)
     return _plain_scalar(value, path)
+
+
+def _plain_enum(value: enum.Enum, path: tuple[str, ...]) -> Any:
+    """Return the value of an IntEnum or StrEnum, which JSON has, and the name of any other."""
+    if isinstance(value, (str, int, float)):
+        return _plain(value.value, path)
+    # Combined flags have no name before Python 3.11.
+    return f"Enum.{type(value).__name__}.{value.value if value.name is None else value.name}"
 
 
 def _plain_mapping(value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
@@ -233,7 +242,7 @@ def _listed(value: np.ndarray[Any, Any]) -> Any:
 
 def _key(key: Any) -> str:
     if isinstance(key, enum.Enum):
-        return f"Enum.{type(key).__name__}.{key.name}"
+        key = _plain_enum(key, ())
     if isinstance(key, np.generic):
         key = key.item()
     if isinstance(key, str):

@@ -102,7 +102,8 @@ def writeMRCHeader(  # noqa: N802
     Parameters
     ----------
     f : binary file
-        Positioned where the header goes.
+        The header goes to its beginning, wherever it is positioned, as python-mrcz has it;
+        where that can't be changed, to where it is.
     header : dict
         As `readMRC` returns it, or `defaultHeader`; ``meta``, if there, is the metadata. Where
         the file, if it can be read, has a record there already, what this dict doesn't tell
@@ -145,6 +146,8 @@ def writeMRCHeader(  # noqa: N802
             raise ValueError(f"header must have the key {key!r}")
     text = encode(header.get("meta"))
     nz, ny, nx = _dimensions(header["dimensions"])
+    if can_seek(f):
+        f.seek(0)
     there = _record_in(f)
     mode = _mode_of(header, there)
     compressor = header.get("compressor")
@@ -180,16 +183,15 @@ def writeMRCHeader(  # noqa: N802
 
 
 def _record_in(f: IO[bytes]) -> Record | None:
-    """Return the record where a file object is positioned; None if there is none, as in a new one.
+    """Return the record at the beginning of a file; None if there is none, as in a new one.
 
     Pixels lie behind its extended header: a record that tells nothing of that would move them.
     """
     try:
         if not (f.readable() and can_seek(f)):
             return None
-        start = f.tell()
         data = f.read(HEADER_BYTES)
-        f.seek(start)
+        f.seek(0)
         return parse(data, path=str(getattr(f, "name", "")))
     except (MRCError, io.UnsupportedOperation, AttributeError):
         return None

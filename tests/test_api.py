@@ -342,6 +342,39 @@ def test_a_header_that_is_changed_in_place(data, meta, tmp_path):
     assert path.stat().st_size == len(data)
 
 
+@pytest.mark.parametrize("position", [1024, 1500, -1])
+def test_a_header_goes_to_the_beginning_of_its_file(position, tmp_path):
+    """Scripts read pixels from the file for the statistics, and then write the header."""
+    path = tmp_path / "a.mrc"
+    image = ramp((3, 5, 7), "f4")
+    mrcz.writeMRC(image, path)
+    header, slices = mrcz.readMRCHeader(path)
+    with open(path, "rb+") as file:
+        file.seek(position, 2 if position < 0 else 0)
+        mrcz.writeMRCHeader(file, header | {"voltage": 200.0}, slices)
+    found, after = mrcz.readMRC(path)
+    assert_identical(found, image)
+    assert after["voltage"] == 200.0
+    assert path.stat().st_size == 1024 + image.nbytes
+
+
+def test_a_header_goes_into_a_pipe():
+    class Pipe(io.RawIOBase):
+        got = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.got += bytes(data)
+            return len(data)
+
+    pipe = Pipe()
+    header = mrcz.defaultHeader() | {"dimensions": [1, 2, 3], "dtype": "f4"}
+    assert mrcz.writeMRCHeader(pipe, header, 0) == 0
+    assert fields_of(pipe.got)["dims"] == (3, 2, 1)
+
+
 EXCEPTIONS = {name for name in mrcz.__all__
               if isinstance(getattr(mrcz, name), type)
               and issubclass(getattr(mrcz, name), Exception)}  # fmt: skip

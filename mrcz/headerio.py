@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -107,7 +108,8 @@ def writeMRCHeader(  # noqa: N802
     header : dict
         As `readMRC` returns it, or `defaultHeader`; ``meta``, if there, is the metadata. Where
         the file, if it can be read, has a record there already, what this dict doesn't tell
-        stays, the extended header too unless there is ``meta``.
+        stays, the extended header too unless there is ``meta``; which takes its place, where
+        pixels follow, and spaces behind it fill that.
     slices : int
         0 for one array, else slices an item of a list.
     endchar : {'<', '>'}
@@ -121,7 +123,7 @@ def writeMRCHeader(  # noqa: N802
     Raises
     ------
     TypeError, ValueError
-        If an entry makes no sense.
+        If an entry makes no sense, or ``meta`` would take the place of pixels.
 
     Examples
     --------
@@ -149,6 +151,8 @@ def writeMRCHeader(  # noqa: N802
     if can_seek(f):
         f.seek(0)
     there = _record_in(f)
+    if text and there is not None and f.seek(0, os.SEEK_END) > there.data_offset:
+        text = _fitted(text, there)
     mode = _mode_of(header, there)
     compressor = header.get("compressor")
     if compressor is not None and (not isinstance(compressor, str)
@@ -178,6 +182,7 @@ def writeMRCHeader(  # noqa: N802
     if there is not None:
         kept = _KEPT if text else (*_KEPT, "nsymbt", "exttyp")
         data = amend(data, fields.byteorder, **{name: there.fields[name] for name in kept})
+        f.seek(0)
     f.write(data + text)
     return len(text)
 
@@ -195,6 +200,15 @@ def _record_in(f: IO[bytes]) -> Record | None:
         return parse(data, path=str(getattr(f, "name", "")))
     except (MRCError, io.UnsupportedOperation, AttributeError):
         return None
+
+
+def _fitted(text: bytes, there: Record) -> bytes:
+    """Return metadata that leave the pixels behind them where they are."""
+    room = there.fields["nsymbt"]
+    if len(text) > room:
+        raise ValueError(f"header['meta'] takes {len(text)} bytes, and {there.path or 'the file'} "
+                         f"has {room} before its pixels: write it anew with writeMRC")
+    return text.ljust(room)
 
 
 def _mode_of(header: Mapping[str, Any], there: Record | None) -> Mode:

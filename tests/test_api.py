@@ -358,6 +358,31 @@ def test_a_header_goes_to_the_beginning_of_its_file(position, tmp_path):
     assert path.stat().st_size == 1024 + image.nbytes
 
 
+def test_metadata_that_fits_leaves_the_pixels(tmp_path):
+    path = tmp_path / "a.mrc"
+    image = ramp((3, 5, 7), "f4")
+    mrcz.writeMRC(image, path, meta={"note": "twenty characters, or so"})
+    header, slices = mrcz.readMRCHeader(path)
+    with open(path, "rb+") as file:
+        there = header["extendedBytes"]
+        assert mrcz.writeMRCHeader(file, header | {"meta": {"a": 1}}, slices) == there
+        assert file.tell() == 1024 + there
+    found, after = mrcz.readMRC(path)
+    assert_identical(found, image)
+    assert after.meta == {"a": 1}
+
+
+@pytest.mark.parametrize("before", [None, {"a": 1}])
+def test_metadata_that_does_not_fit_leaves_the_file(before, tmp_path):
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(ramp((3, 5, 7), "f4"), path, meta=before)
+    data = path.read_bytes()
+    header, slices = mrcz.readMRCHeader(path)
+    with open(path, "rb+") as file, pytest.raises(ValueError, match=r"meta.*pixels"):
+        mrcz.writeMRCHeader(file, header | {"meta": {"note": "more"}}, slices)
+    assert path.read_bytes() == data
+
+
 def test_a_header_goes_into_a_pipe():
     class Pipe(io.RawIOBase):
         got = b""

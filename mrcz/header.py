@@ -182,19 +182,24 @@ class Record(FrameLayout):
     def pixelsize(self) -> tuple[float, float, float]:
         """Size of a pixel (z, y, x) in Å.
 
-        CELLA over MX, MY, MZ as in MRC2014, or over the dimensions where python-mrcz
-        wrote CELLA so: in compressed files, and by its versions below 1.0.
+        CELLA over MX, MY, MZ as in MRC2014, or over the dimensions: see `cell_has_dimensions`.
         """
         dimensions = (self.nx, self.ny, self.nz)
         fields = self.fields
         counts = (fields["mx"], fields["my"], fields["mz"])
-        if self.compressor is not None or (self.version is not None and self.version < (1, 0)):
+        if self.cell_has_dimensions:
             counts = dimensions
         x, y, z = (
             float(cell) / (count if count > 0 else dimension)
             for cell, count, dimension in zip(fields["cella"], counts, dimensions, strict=True)
         )
         return (z, y, x)
+
+    @property
+    def cell_has_dimensions(self) -> bool:
+        """Whether CELLA is of all pixels, as python-mrcz < 1.0 has it, and in compressed files."""
+        is_old = self.version is not None and self.version < (1, 0)
+        return is_old or self.compressor is not None
 
     @property
     def axes(self) -> tuple[int, int, int]:

@@ -311,7 +311,7 @@ class _Update:
                 raise ValueError(f"{record.path} holds items of {per_item} slices: "
                                  f"{nz} frames don't divide into them")
             cell = list(record.fields["cella"])  # x, y, z
-            if record.compressor is not None:
+            if record.cell_has_dimensions or record.fields["mz"] <= 0:
                 cell[2] = record.pixelsize[0] * nz
             else:
                 along = 2 - record.axes[0]  # of the cell's axes, where they may be permuted

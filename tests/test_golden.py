@@ -104,3 +104,22 @@ def test_other_slices(name, slices):
 def test_file_cut_in_its_header():
     with pytest.raises(EOFError, match=r"0\.3\.8_list2d_raw\.mrc"):
         mrcz.readMRC(GOLDEN / "0.3.8_list2d_raw.mrc")
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_files_that_are_appended_to_stay_what_they_are(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes((GOLDEN / name).read_bytes())
+    image, before = mrcz.readMRC(path)
+    count = image[0].shape[0] if isinstance(image, list) and image[0].ndim == 3 else 1
+    frames = np.reshape(image, (-1, *np.shape(image)[-2:]))
+    mrcz.writeMRC(frames[:count], path, idx=len(frames),
+                  dtype="uint4" if "uint4" in name else None)
+    found, after = mrcz.readMRC(path)
+    assert type(found) is type(image)
+    assert_identical(np.reshape(found, (-1, *frames.shape[1:])),
+                     np.concatenate([frames, frames[:count]]))
+    np.testing.assert_allclose(after["pixelsize"], before["pixelsize"], rtol=1e-6)
+    changed = {"dimensions", "pixelsize", "packedBytes"}
+    assert {k: v for k, v in after.items() if k not in changed} == \
+        {k: v for k, v in before.items() if k not in changed}

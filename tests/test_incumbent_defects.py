@@ -104,6 +104,7 @@ def test_its_old_big_endian_files_are_appended_to(tmp_path, compressor, dtype, k
     assert type(found) is type(image)
     assert_identical(found, kind(np.concatenate([image, frame[None]])))
     assert header["voltage"] == 300.0
+    np.testing.assert_allclose(header["pixelsize"], [1, 2, 3])
     assert header["packedBytes"] == (0 if compressor is None else path.stat().st_size - 1024)
     mrcz.writeMRC(found, path, quickStats=False)  # anew, as all files are written now
     assert_identical(mrcz.readMRC(path)[0], found)

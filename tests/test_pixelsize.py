@@ -141,3 +141,14 @@ def test_a_cell_that_the_record_can_not_hold(size, unit):
     """It would be stored as infinity."""
     with pytest.raises(ValueError, match="pixelsize"):
         written(IMAGE, pixelsize=size, pixelunits=unit)
+
+
+@pytest.mark.parametrize("m", [(0, 0, 0), (7, 5, 0), (7, 5, 1), (7, 5, 3)])
+@pytest.mark.parametrize("label", ["", "MRCZ0.5.10", "MRCZ1.0.0"])
+def test_frames_more_leave_the_size_of_a_pixel(m, label, tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(ramp((3, 5, 7), "f4"), m=m, cella=(7.0, 10.0, 9.0), ispg=0,
+                         nlabl=1, label=label.encode()))
+    before = mrcz.readMRC(path)[1]["pixelsize"]
+    mrcz.writeMRC(ramp((3, 5, 7), "f4"), path, idx=3)
+    np.testing.assert_allclose(mrcz.readMRC(path, slices=1)[1]["pixelsize"], before, rtol=1e-6)

@@ -8,7 +8,8 @@ import os
 import stat
 import threading
 
-__all__ = ["fsync_folder", "keep_access", "replace_file", "writable_status"]
+__all__ = ["fsync_folder", "is_device", "keep_access", "refuse_device", "replace_file",
+           "writable_status"]
 
 _WORTH_A_THREAD = 32 << 20
 """Bytes of an old file; freeing 256 MiB of one in memory took 38 ms, a quarter of writing them."""
@@ -60,9 +61,33 @@ def writable_status(path: str) -> os.stat_result | None:
         return None
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "Is a directory", path)
+    refuse_device(path)
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, "Permission denied", path)
     return status
+
+
+def refuse_device(path: str) -> None:
+    """Raise if there is a device, pipe or socket, which a file must not take the place of.
+
+    All programs would find a file there from then on: root can do that to ``/dev/null``.
+
+    Raises
+    ------
+    OSError
+        If there is one.
+    """
+    if is_device(path):
+        raise OSError(errno.ESPIPE, "A device, pipe or socket is not replaced by a file", path)
+
+
+def is_device(path: str) -> bool:
+    """Return whether a path is that of a device, pipe or socket."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def keep_access(fd: int, path: str, old: os.stat_result) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import os
-import stat
 from typing import IO
 
 from .disk import AtomicFile
+from .replacing import is_device
 from .sinks import FileObjectSink, Sink, StreamFile
 from .sources import is_url
 
@@ -36,18 +36,9 @@ def open_sink(file: str | os.PathLike[str] | IO[bytes], *, fsync: bool = False) 
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     if is_url(path):
         return _sink_for_url(path, fsync)
-    if _is_device(path):
+    if is_device(path):
         return StreamFile(open(path, "wb", buffering=0))
     return AtomicFile(path, fsync=fsync)
-
-
-def _is_device(path: str) -> bool:
-    """Return whether a path is that of a device, pipe or socket, which a file must not replace."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return False
-    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _sink_for_url(url: str, fsync: bool) -> Sink:

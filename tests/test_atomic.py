@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import mrcz
-from mrcz import disk, replacing
+from mrcz import cli, disk, replacing
 
 from .processes import run_script
 
@@ -377,6 +377,25 @@ def test_what_is_no_regular_file_has_no_frames_to_change(tmp_path: Path) -> None
             mrcz.writeMRC(IMAGE, target, idx=0)
     with pytest.raises(IsADirectoryError):
         mrcz.writeMRC(IMAGE, tmp_path, idx=0)
+
+
+@needs_posix
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    """As root, these made a file of /dev/null, to which the whole machine then wrote."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrcz", compressor="zstd")
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
+    with pytest.raises(OSError, match=r"pipe.*pipe"):
+        mrcz.writeMRC(IMAGE, pipe, shape=(9, *IMAGE.shape[1:]))
+    for name in ("a.mrcz", "a.mrc"):
+        with pytest.raises(OSError, match=r"pipe.*pipe"):
+            mrcz.repair(tmp_path / name, pipe)
+    for command in ("compress", "decompress"):
+        source = tmp_path / ("a.mrc" if command == "compress" else "a.mrcz")
+        assert cli.main([command, str(source), "--force", "--output", str(pipe)]) != 0
+    assert stat.S_ISFIFO(os.stat(pipe).st_mode)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["a.mrc", "a.mrcz", "pipe"]
 
 
 @needs_posix

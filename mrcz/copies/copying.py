@@ -20,7 +20,7 @@ from ..options import parse_write_options
 from ..pixels import writable_mode
 from ..progress import Advance
 from ..reader import MRCReader
-from ..replacing import fsync_folder
+from ..replacing import fsync_folder, refuse_device
 from ..targets import open_sink
 from ..writer import StackWriter
 from .original import Original
@@ -57,6 +57,7 @@ def unfinished_file(
     MRCError
         If the source changed meanwhile.
     """
+    refuse_device(output)
     folder = os.path.dirname(output)
     if folder:
         os.makedirs(folder, exist_ok=True)

@@ -191,9 +191,10 @@ def _write_frames(image: DMImage, target: Any, progress: bool, **options: Any) -
 
 def _pick(dm: readDM4, number: int | None) -> DMImage:
     if number is None:
-        displayed = find_tag(dm.tags, "ImageSourceList:0:ImageRef")
-        is_number = type(displayed) is int and displayed in range(len(dm.im))
-        number = displayed if is_number else _last_that_is_no_thumbnail(dm)
+        # The tags count entries of the ImageList, of which some may have no pixels.
+        displayed = _integer(find_tag(dm.tags, "ImageSourceList:0:ImageRef"))
+        number = next((number for number, image in enumerate(dm.im) if image.place == displayed),
+                      _last_that_is_no_thumbnail(dm))
     else:
         number = integer("image", number, kind="an integer or None")
     try:
@@ -207,7 +208,12 @@ def _last_that_is_no_thumbnail(dm: readDM4) -> int:
     thumbnails = dm.tags.get("Thumbnails")
     entries = thumbnails if isinstance(thumbnails, list) else []
     known = [find_tag(entry, "ImageIndex") for entry in entries]
-    return max((number for number in range(len(dm.im)) if number not in known), default=-1)
+    return max((number for number, image in enumerate(dm.im) if image.place not in known),
+               default=-1)
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int else None
 
 
 def _is_mrcz(target: Any) -> bool:

@@ -163,6 +163,22 @@ def test_the_image_that_is_displayed(tmp_path):
         dm_to_mrcz(source, tmp_path / "a.mrc", image=3)
 
 
+@pytest.mark.parametrize("before", [1, 0])
+@pytest.mark.parametrize("gone", [[], ["ImageSourceList"]])
+@pytest.mark.parametrize("empty", [{}, {"ImageData": {}, "Name": w.text("none")}])
+def test_entries_without_pixels_count_among_the_images(tmp_path, empty, gone, before):
+    """References to images are places in the ImageList, not among those that have pixels."""
+    tree = w.document(w.image_of(movie(2)))
+    tree["ImageList"].insert(before, empty)
+    tree["ImageSourceList"][0]["ImageRef"] = w.uint32(2)
+    tree["Thumbnails"] = [{"ImageIndex": w.uint32(1 - before)}]
+    for name in gone:
+        tree.pop(name)
+    dm_to_mrcz(w.write(tmp_path / "a.dm4", tree), tmp_path / "a.mrc")
+    assert readMRC(tmp_path / "a.mrc")[0].shape[0] == 2
+    assert [image.place for image in readDM4(tmp_path / "a.dm4").im] == [1 - before, 2]
+
+
 @pytest.mark.parametrize("tags", [
     {"ImageSourceList": [{"ImageRef": w.text("x")}]},
     {"ImageSourceList": [{"ImageRef": w.float64(1)}]},

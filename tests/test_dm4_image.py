@@ -244,6 +244,19 @@ def test_image_list_with_names_or_without_images(tmp_path):
         assert readDM4(w.write(tmp_path / "a", tree)).im == []
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_dimensions_and_axes_with_names(tmp_path, version):
+    image = sample("i2", (2, 3))
+    entry = w.image_of(image, axes=[w.axis(0.5, units="nm"), w.axis(0.25, units="nm")])
+    data = entry["ImageData"]
+    data["Dimensions"] = dict(zip("01", data["Dimensions"], strict=True))
+    axes = data["Calibrations"]["Dimension"]
+    data["Calibrations"]["Dimension"] = dict(zip("01", axes, strict=True))
+    found = readDM4(w.write(tmp_path / "a", {"ImageList": [entry]}, version), flip=False).im[0]
+    np.testing.assert_array_equal(found.imageData, image)
+    assert (found.imageInfo["DimXScale"], found.imageInfo["DimYScale"]) == (0.25, 0.5)
+
+
 @pytest.mark.parametrize(("change", "problem"), [
     ({"DataType": w.uint32(4)}, "type 4"), ({"DataType": w.text("x")}, "valid type"),
     ({"DataType": w.boolean(True)}, "valid type"),

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from ..errors import MRCFormatError
 from ..units import is_length
 from .array import DMArray
-from .info import find_tag, image_info
+from .info import entries_of, find_tag, image_info
 from .pixels import Pixels, locate, type_of
 from .types import Order
 
@@ -33,6 +33,8 @@ class DMImage:
         Where they are in the file, or why there are none.
     kind : str, optional
         What DigitalMicrograph calls it: ``'Image'``, ``'Image stack'``, ``'Spectrum image'``.
+    place : int, optional
+        Number of its entry in the file's ImageList.
 
     Attributes
     ----------
@@ -45,6 +47,8 @@ class DMImage:
         Slowest axis first.
     kind : str
         As above; empty where the file doesn't tell.
+    place : int
+        Its entry in the file's ImageList, by which other tags mean it.
 
     Examples
     --------
@@ -56,10 +60,12 @@ class DMImage:
     def __init__(self, *, imageInfo: dict[str, Any] | None = None,  # noqa: N803
                  shape: tuple[int, ...] = (),
                  imageData: NDArray[Any] | None = None,  # noqa: N803
-                 pixels: Pixels | MRCFormatError | None = None, kind: str = "") -> None:
+                 pixels: Pixels | MRCFormatError | None = None, kind: str = "",
+                 place: int = 0) -> None:
         self.imageInfo = {} if imageInfo is None else imageInfo
         self.shape = tuple(shape)
         self.kind = kind
+        self.place = place
         self._pixels = pixels
         self._data = imageData
 
@@ -182,21 +188,18 @@ def find_images(tags: dict[str, Any], *, order: Order, flip: bool,
     permissive : bool
         Take of an image with too few pixels the slices that are whole.
     """
-    entries = tags.get("ImageList")
-    if isinstance(entries, dict):  # some have names, which say nothing
-        entries = list(entries.values())
     images = []
-    for entry in entries if isinstance(entries, list) else []:
+    for place, entry in enumerate(entries_of(tags.get("ImageList"))):
         data = find_tag(entry, "ImageData:Data")
         if isinstance(data, DMArray):
-            images.append(_make_image(entry, data, order, flip, permissive))
+            images.append(_make_image(entry, data, place, order, flip, permissive))
     return images
 
 
-def _make_image(entry: dict[str, Any], data: DMArray, order: Order, flip: bool,
+def _make_image(entry: dict[str, Any], data: DMArray, place: int, order: Order, flip: bool,
                 permissive: bool) -> DMImage:
     dimensions = find_tag(entry, "ImageData:Dimensions")
-    sizes = dimensions if isinstance(dimensions, list) else []
+    sizes = entries_of(dimensions)
     shape = tuple(n for n in reversed(sizes) if type(n) is int and n >= 0)
     data_type = find_tag(entry, "ImageData:DataType")
     if data_type is None:
@@ -212,4 +215,4 @@ def _make_image(entry: dict[str, Any], data: DMArray, order: Order, flip: bool,
         pixels = error  # the tags and the other images are still of use
     kind = find_tag(entry, "ImageTags:Meta Data:Format")
     return DMImage(imageInfo=image_info(entry), shape=shape, pixels=pixels,
-                   kind=kind if isinstance(kind, str) else "")
+                   kind=kind if isinstance(kind, str) else "", place=place)

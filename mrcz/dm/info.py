@@ -8,7 +8,7 @@ from typing import Any
 
 from .array import DMArray
 
-__all__ = ["find_tag", "image_info"]
+__all__ = ["entries_of", "find_tag", "image_info"]
 
 AXES = "XYZTUVW"
 """Names of the axes, fastest first."""
@@ -59,6 +59,19 @@ def find_tag(tree: Any, path: str) -> Any:
     return _follow(tree, path.split(":"))
 
 
+def entries_of(directory: Any) -> list[Any]:
+    """Return the entries of a list of the file, which may have names: they say nothing.
+
+    Examples
+    --------
+    >>> entries_of([5, 7]), entries_of({"0": 5, "1": 7}), entries_of(None)
+    ([5, 7], [5, 7], [])
+    """
+    if isinstance(directory, dict):
+        return list(directory.values())
+    return directory if isinstance(directory, list) else []
+
+
 def _follow(tree: Any, names: list[str]) -> Any:
     for name in names:
         if isinstance(tree, dict):
@@ -97,10 +110,9 @@ def image_info(entry: dict[str, Any]) -> dict[str, Any]:
     info: dict[str, Any] = {}
     calibrations = find_tag(entry, "ImageData:Calibrations")
     _add_calibration(info, "Intensity", find_tag(calibrations, "Brightness"))
-    axes = find_tag(calibrations, "Dimension")
-    if isinstance(axes, list):
-        for name, axis in zip(AXES, axes, strict=False):
-            _add_calibration(info, f"Dim{name}", axis)
+    axes = entries_of(find_tag(calibrations, "Dimension"))
+    for name, axis in zip(AXES, axes, strict=False):
+        _add_calibration(info, f"Dim{name}", axis)
     tags = entry.get("ImageTags")
     for key, places in _PLACES.items() if tags else ():  # thumbnails have none
         found = (value for place in places for value in _find_all(tags, place.split(":")))

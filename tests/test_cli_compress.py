@@ -310,6 +310,15 @@ def test_rgb_is_refused(tmp_path, capsys):
     assert "RGB" in capsys.readouterr().err
 
 
+def test_a_folder_for_originals_is_not_named_like_a_file(movie, tmp_path, capsys):
+    assert main(["compress", str(movie)]) == 0
+    before = names(tmp_path)
+    copy = movie.with_suffix(".mrcz")
+    assert main(["decompress", str(copy), "-o", str(tmp_path / "back.mrc")]) == 2
+    assert "names a folder" in capsys.readouterr().err
+    assert names(tmp_path) == before
+
+
 def test_a_folder_for_copies_is_not_named_like_a_file(movie, tmp_path, capsys):
     before = names(tmp_path)
     assert main(["compress", str(movie), "-o", str(tmp_path / "new.mrcz")]) == 2

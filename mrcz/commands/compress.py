@@ -97,15 +97,18 @@ def add_copy_arguments(parser: argparse.ArgumentParser) -> None:
     add_job_arguments(parser)
 
 
+def require_folder(output: str | None) -> None:
+    """Raise UsageError if the folder for new files is named like one of them."""
+    if output and output.lower().endswith(MRC_SUFFIXES) and not os.path.isdir(output):
+        raise UsageError(f"-o {output}: names a folder for the new files, not a file; "
+                         f"mrcz convert IN OUT takes the name of a new one")
+
+
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
     if args.delete_original and not args.verify:
         raise UsageError("--delete-original needs --verify")
-    if args.output and args.output.lower().endswith(MRC_SUFFIXES) and not (
-        os.path.isdir(args.output)
-    ):
-        raise UsageError(f"-o {args.output}: names a folder for the new files, not a file; "
-                         f"mrcz convert IN OUT takes the name of a new one")
+    require_folder(args.output)
     options = CompressOptions(**{option.name: getattr(args, option.name)
                                  for option in fields(CompressOptions)})
     if args.dask is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..copies.compressing import Copied
 from ..copies.decompressing import decompress_file
 from ..filenames import decompressed_name
-from .compress import add_copy_arguments, run_copies
+from .compress import add_copy_arguments, require_folder, run_copies
 from .files import Job, add_file_arguments
 
 __all__ = ["add_parser", "run"]
@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the command line says."""
+    require_folder(args.output)
 
     def work(pair: tuple[str, str], job: Job) -> Copied:
         return decompress_file(*pair, force=args.force, delete_original=args.delete_original,

@@ -249,6 +249,13 @@ class Record(FrameLayout):
         return find_index(self.fields["labels"], self.nz, self.fields["packed_bytes"])
 
     @property
+    def mark_of_bytes(self) -> dict[str, int]:
+        """IMOD's words for unsigned bytes, where now the statistics alone tell of them."""
+        if self.mode != UNSIGNED_BYTES or self.fields["imod_stamp"] == _IMOD_STAMP:
+            return {}
+        return {"imod_stamp": _IMOD_STAMP, "imod_flags": 0}
+
+    @property
     def items_are_volumes(self) -> bool:
         """Whether the items of a list are 3-D even where they hold one slice."""
         return bool(self.fields["ispg"] == VOLUME_STACK)
@@ -290,7 +297,7 @@ def parse(
     mode, compressor = _decode_mode(fields["mode"], modes, path)
     nx = fields["nx"]
     if mode.number == 0 and mode.memory == "i1":
-        mode = _mode_of_bytes(fields)
+        mode = _mode_of_bytes(fields, compressor)
         if mode.packed:
             nx *= 2
     for offset, name in enumerate(("nx", "ny", "nz")):
@@ -401,9 +408,18 @@ def _decode_mode(number: int, modes: Mapping[int, Mode], path: str) -> tuple[Mod
     return modes[pixel_mode], COMPRESSOR_ENUM[compressor]
 
 
-def _mode_of_bytes(fields: Mapping[str, Any]) -> Mode:
-    """Return what mode 0 holds: IMOD's flags tell, where its stamp makes them valid."""
+def _mode_of_bytes(fields: Mapping[str, Any], compressor: str | None) -> Mode:
+    """Return what mode 0 holds: IMOD's flags tell, where its stamp makes them valid.
+
+    Else a largest pixel that no signed byte can be: EMAN2 and IMOD before 4.2.23 wrote unsigned
+    bytes without a mark. IMOD reads them so.
+    """
     flags = fields["imod_flags"]
-    if fields["imod_stamp"] != _IMOD_STAMP or flags & _IMOD_SIGNED_BYTES:
-        return MODES[0]
-    return PACKED_BYTES if flags & _IMOD_PACKED_BYTES else UNSIGNED_BYTES
+    if fields["imod_stamp"] == _IMOD_STAMP:
+        if flags & _IMOD_SIGNED_BYTES:
+            return MODES[0]
+        return PACKED_BYTES if flags & _IMOD_PACKED_BYTES else UNSIGNED_BYTES
+    is_of_another = compressor is None and not fields["labels"][0].startswith(b"MRCZ")
+    if is_of_another and fields["dmin"] >= 0 and 128 <= fields["dmax"] <= 255:
+        return UNSIGNED_BYTES
+    return MODES[0]

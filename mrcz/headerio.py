@@ -181,7 +181,8 @@ def writeMRCHeader(  # noqa: N802
     data = fields.pack()
     if there is not None:
         kept = _KEPT if text else (*_KEPT, "nsymbt", "exttyp")
-        data = amend(data, fields.byteorder, **{name: there.fields[name] for name in kept})
+        changes = {name: there.fields[name] for name in kept} | there.mark_of_bytes
+        data = amend(data, fields.byteorder, **changes)
         f.seek(0)
     f.write(data + text)
     return len(text)

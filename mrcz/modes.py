@@ -127,12 +127,13 @@ MODES: dict[int, Mode] = {
         Mode(8, "u4", "u4"),
         Mode(12, "f2", "f2"),
         Mode(16, "u1", "u1", channels=3, writable=False),
+        Mode(17, "i1", "i1", writable=False),
         Mode(101, "u1", "u1", packed=True),
     )
 }
 
 UNSIGNED_BYTES = Mode(0, "u1", "u1", writable=False)
-"""Mode 0 in a file whose IMOD flags say that its bytes are unsigned."""
+"""Mode 0 in a file whose IMOD flags, or statistics, say that its bytes are unsigned."""
 
 PACKED_BYTES = Mode(0, "u1", "u1", packed=True, writable=False)
 """Mode 0 in a file whose IMOD flags say that a byte is two pixels; NX counts the bytes."""

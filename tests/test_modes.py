@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import mrcz
+from mrcz.cli import main
 
 from . import builders
 from .builders import EMAN2_MODES, EXTENDED_HEADERS, MODES, fields_of, header, mrc, ramp
@@ -82,6 +84,55 @@ def test_imods_flags_tell_whether_bytes_have_signs(flags, dtype, order):
 def test_imod_flags_without_its_stamp_mean_nothing():
     image = ramp(SHAPE, "i1")
     assert_identical(read(mrc(image, imod_stamp=77, imod_flags=0))[0], image)
+
+
+UNSIGNED = np.arange(105, dtype="u1").reshape(SHAPE) * 2
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("stats,dtype", [
+    ((0.0, 208.0, 104.0), "u1"), ((0.0, 128.0, 1.0), "u1"), ((0.0, 255.0, 0.0), "u1"),
+    ((0.0, 127.0, 1.0), "i1"), ((-1.0, 208.0, 1.0), "i1"), ((0.0, 256.0, 1.0), "i1"),
+    ((0.0, -1.0, -2.0), "i1"), ((0.0, float("nan"), 0.0), "i1")])
+def test_a_maximum_that_no_signed_byte_can_be(order, stats, dtype):
+    """EMAN2's 8-bit files have no mark, nor have IMOD's before 4.2.23."""
+    data = mrc(UNSIGNED.view("i1"), order=order, stats=stats)
+    found, head = read(data)
+    assert_identical(found, UNSIGNED.view(dtype))
+    assert head["dtype"] == order + dtype
+    with mrcz.open(io.BytesIO(data)) as stack:
+        assert_identical(stack[1], UNSIGNED.view(dtype)[1])
+
+
+def test_a_maximum_says_nothing_against_imods_flag_or_a_label_of_ours():
+    image = UNSIGNED.view("i1")
+    flag = {"imod_stamp": builders.IMOD_STAMP, "imod_flags": builders.IMOD_SIGNED_BYTES}
+    for fields in (flag, {"label": b"MRCZ0.6.0", "nlabl": 1}, {"label": b"MRCZ1.0.0", "nlabl": 1}):
+        assert_identical(read(mrc(image, stats=(0.0, 200.0, 1.0), **fields), slices=0)[0], image)
+
+
+def test_a_new_header_keeps_bytes_unsigned(tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(UNSIGNED.view("i1"), stats=(0.0, 208.0, 104.0)))
+    header, slices = mrcz.readMRCHeader(path)
+    with path.open("r+b") as file:
+        mrcz.writeMRCHeader(file, header | {"minImage": 0.0, "maxImage": 1.0}, slices)
+    found, header = mrcz.readMRC(path)
+    assert_identical(found, UNSIGNED)
+    assert header["maxImage"] == 1.0
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_eman2s_signed_bytes(order, tmp_path):
+    """Mode 17 is EMAN2's own, which takes mode 0 as unsigned."""
+    image = ramp(SHAPE, "i1")
+    data = mrc(image, order=order, mode=17)
+    assert_identical(read(data)[0], image)
+    (tmp_path / "a.mrc").write_bytes(data)
+    assert main(["compress", "-q", str(tmp_path / "a.mrc")]) == 0
+    assert_identical(mrcz.readMRC(tmp_path / "a.mrcz")[0], image)
+    assert main(["decompress", "-q", "--force", str(tmp_path / "a.mrcz")]) == 0
+    assert (tmp_path / "a.mrc").read_bytes() == data
 
 
 def test_imod_flags_concern_bytes_alone():

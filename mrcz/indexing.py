@@ -33,7 +33,7 @@ class Selection:
     @property
     def by_frame(self) -> bool:
         """Whether the result can be made of those of some frames at a time, or is of one frame."""
-        if any(isinstance(part, bool) for part in self.key):
+        if any(part is Ellipsis or isinstance(part, bool) for part in self.key):
             return False
         frames, *rest = self.key[next(n for n, part in enumerate(self.key) if part is not None) :]
         if not any(isinstance(part, np.ndarray) for part in (frames, *rest)):
@@ -81,8 +81,8 @@ def select(key: Any, shape: tuple[int, ...]) -> Selection:
     axis = 0
     new_key: list[Any] = []
     for part in parts:
-        if part is None or isinstance(part, bool):
-            new_key.append(part)  # makes an axis, and takes none
+        if part is None or part is Ellipsis or isinstance(part, bool):
+            new_key.append(part)  # takes no axis
             continue
         if axis == 0:
             frames, part = _pick(part, shape[0])
@@ -96,7 +96,7 @@ def select(key: Any, shape: tuple[int, ...]) -> Selection:
 
 
 def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:
-    """Return one part an axis (and those that make axes), without an Ellipsis."""
+    """Return one part an axis (and those that make axes), an Ellipsis where it tells."""
     parts: list[Any] = []
     for part in key if isinstance(key, tuple) else (key,):
         parts.extend(_parse(part))
@@ -110,8 +110,18 @@ def _expand(key: Any, shape: tuple[int, ...]) -> list[Any]:
         raise IndexError("an index can only have a single ellipsis ('...')")
     fill = [slice(None)] * (len(shape) - taken)
     place = dots[0] if dots else len(parts)
-    parts[place : place + 1] = fill
+    if fill or not dots or not _tells(parts):
+        parts[place : place + 1] = fill
     return _without_masks(parts, shape)
+
+
+def _tells(parts: list[Any]) -> bool:
+    """Return whether an Ellipsis means something even where it stands for no axis.
+
+    It parts the arrays beside it, which moves their axes, and makes one pixel an array.
+    """
+    return (any(isinstance(part, (np.ndarray, _MaskPart)) for part in parts)
+            or all(isinstance(part, int) or part is Ellipsis for part in parts))
 
 
 def _parse(part: Any) -> list[Any]:
@@ -147,7 +157,7 @@ def _without_masks(parts: list[Any], shape: tuple[int, ...]) -> list[Any]:
     """Return parts with the places of what is true for boolean arrays, their sizes checked."""
     axis = 0
     for place, part in enumerate(parts):
-        if part is None or isinstance(part, bool):
+        if part is None or part is Ellipsis or isinstance(part, bool):
             continue
         size = None
         if isinstance(part, _MaskPart):

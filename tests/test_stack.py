@@ -89,6 +89,24 @@ def test_indexing_is_numpys(
                 found[...] = 0  # what is handed out is the caller's own
 
 
+@pytest.mark.parametrize("key", [
+    np.s_[:, [1, 2], ..., [3, 4]], np.s_[[0, 1], ..., [3, 4], :], np.s_[:, 2, ..., [3, 4]],
+    np.s_[..., [1, 2], :, 3], np.s_[[1], [2], [3], ...], np.s_[1, 2, 3, ...], np.s_[..., 1, 2, 3],
+    np.s_[0:6:2, np.arange(40) == 3, ..., 3], np.s_[:, True, ..., [1], 2], np.s_[0, :, 2, ...],
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["raw", "zstd"])
+def test_an_ellipsis_that_stands_for_no_axis(
+    files: dict[str, tuple[Path, np.ndarray]], kind: str, key: tuple[object, ...]
+) -> None:
+    """It parts arrays, whose axes NumPy then puts in front, and makes one pixel an array."""
+    path, pixels = files[kind]
+    with mrcz.open(path) as stack:
+        found = stack[key]
+    assert type(found) is type(pixels[key])
+    assert found.shape == pixels[key].shape
+    assert np.array_equal(found, pixels[key])
+
+
 @pytest.mark.parametrize("key", [7, -7, (0, 40), (0, 0, -34), (0, 0, 0, 0), ([0, 6],), "a", 1.5,
                                  (..., ...), np.zeros(5, bool), ([0, 1], [0, 1, 2])])  # fmt: skip
 def test_what_numpy_refuses_is_refused(

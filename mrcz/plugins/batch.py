@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from ..parallel import threads_of
 from ..progress import unseen
 from ..reader import MRCReader
 from .cluster import require_client
-from .processes import call_in_processes
+from .processes import call_in_processes, reason_for_none
 
 __all__ = ["FileResult", "compress_many", "compress_on_cluster", "compress_one"]
+
+
+logger = logging.getLogger("mrcz")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ def compress_many(
         Whose workers do it, one file a thread.
     processes : int, optional
         Without a client, processes of this machine; None: one a core. More than one need
-        the ``if __name__ == "__main__":`` that `multiprocessing` asks of scripts.
+        the ``if __name__ == "__main__":`` that `multiprocessing` asks of scripts. Where there
+        can be none, in a daemonic process or a script from standard input, threads do it.
     compressor : str
         As in `writeMRC`, ``'auto'`` too.
     clevel : int
@@ -129,6 +134,10 @@ def compress_many(
         done = {result.path: result for result in compress_on_cluster(pairs, options, client)}
         return [done[path] for path, _ in pairs]
     count = min(threads_of(processes), len(pairs))
+    if count > 1 and (reason := reason_for_none()):
+        logger.warning("the files are compressed one after the other, each by several threads: "
+                       "this process can start no others, for %s", reason)
+        count = 1
     work = partial(compress_one, options=options, threads=max(1, threads_of(None) // max(1, count)))
     if count < 2:
         return list(map(work, pairs))

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ..parallel import DEAF_SECONDS
 
-__all__ = ["call_in_processes"]
+__all__ = ["call_in_processes", "reason_for_none"]
 
 _GRACE_SECONDS = 5.0
 """Time that a process which is told to stop has for removing what it had begun to write."""
+
+
+def reason_for_none() -> str:
+    """Return why this process can have none to work for it; empty if it can."""
+    if current_process().daemon:
+        return "it is a daemonic process itself"
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)  # what each of them imports
+    if path is not None and getattr(main, "__spec__", None) is None and not os.path.exists(path):
+        return f"its script is no file: {path}"
+    return ""
 
 
 def call_in_processes(work: Callable[[Any], Any], items: Sequence[Any], count: int) -> list[Any]:
@@ -27,7 +40,7 @@ def call_in_processes(work: Callable[[Any], Any], items: Sequence[Any], count: i
     Parameters
     ----------
     work : callable
-        Can be pickled, as can its items and results. It should raise nothing.
+        Can be pickled, as can its items. It should raise nothing.
     items : sequence
         What to call it with.
     count : int
@@ -37,7 +50,7 @@ def call_in_processes(work: Callable[[Any], Any], items: Sequence[Any], count: i
     -------
     list
         The results in the order of the items; a `ChildProcessError` for an item whose process
-        died of it, which others replace.
+        died of it, which others replace, and for one whose result can't be pickled.
 
     Raises
     ------
@@ -93,14 +106,17 @@ class _Process:
         """Return whether it lives, and the number and the result of its item, if it had one."""
         number, self._number = self._number, None
         try:
-            result = self.connection.recv()
+            data = self.connection.recv_bytes()
         except (EOFError, ConnectionError):
             error = self._death()
             if not self._began:
                 raise error from None
             return False, number, error
         self._began = True
-        return True, number, result
+        try:
+            return True, number, pickle.loads(data)
+        except Exception as error:  # as of an exception that can't be made from its message
+            return True, number, ChildProcessError(f"what became of it can't be told: {error!r}")
 
     def _death(self) -> ChildProcessError:
         self._process.join(_GRACE_SECONDS)
@@ -138,10 +154,16 @@ class _Process:
 def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     """Answer items until there are no more, or an interrupt says so; what a process does."""
     with suppress(EOFError, ConnectionError, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, _interrupt_once)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as the caller does
+            signal.signal(signal.SIGINT, _interrupt_once)
         connection.send(None)
         while True:
-            connection.send(work(connection.recv()))
+            result = work(connection.recv())
+            try:
+                data = pickle.dumps(result)
+            except Exception as error:
+                data = pickle.dumps(ChildProcessError(f"{result!r} can't be pickled: {error!r}"))
+            connection.send_bytes(data)
 
 
 def _interrupt_once(*_: object) -> None:

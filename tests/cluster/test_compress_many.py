@@ -14,7 +14,7 @@ import pytest
 from distributed import KilledWorker
 
 import mrcz
-from mrcz.plugins.batch import compress_one
+from mrcz.plugins.batch import FileResult, compress_one
 from mrcz.plugins.processes import call_in_processes
 
 from ..processes import environment
@@ -106,6 +106,66 @@ def test_a_worker_that_dies_costs_its_file_alone(client, movies, monkeypatch):
     assert isinstance(results[2].error, KilledWorker)
 
 
+class NotMadeAgain(Exception):
+    """By pickle, which hands over the message alone."""
+
+    def __init__(self, message, more):
+        super().__init__(message)
+        self.more = more
+
+
+def _fail_of_the_third(pair, **options):
+    if pair[0].endswith("2.mrc"):
+        return FileResult(*pair, error=NotMadeAgain("spoilt", 1))
+    if pair[0].endswith("3.mrc"):
+        error = RuntimeError("has a lock")
+        error.lock = threading.Lock()
+        return FileResult(*pair, error=error)
+    return compress_one(pair, **options)
+
+
+def test_an_error_that_can_not_travel_costs_its_file_alone(movies, monkeypatch, capfd):
+    monkeypatch.setattr("mrcz.plugins.batch.compress_one", _fail_of_the_third)
+    results = mrcz.compress_many(movies[:6], processes=2)
+    assert [result.error is None for result in results] == [True, True, False, False, True, True]
+    assert "NotMadeAgain" in str(results[2].error)
+    assert "has a lock" in str(results[3].error)
+    assert capfd.readouterr().err == ""
+
+
+IN_A_POOL = """
+import glob, multiprocessing, sys
+import mrcz
+
+def work(_):
+    return [result.error for result in mrcz.compress_many(glob.glob("?.mrc"), processes=2)]
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        sys.exit(pool.map(work, [0]) != [[None] * 6])
+"""
+
+
+def test_where_there_can_be_no_processes_threads_do_it(movies):
+    """In a process of a Pool, and in a script that others can't read, as it came by a pipe."""
+    folder = movies[0].parent
+    process = run(IN_A_POOL, folder)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, errors
+    assert "daemonic" in errors
+    for path in folder.glob("?.mrcz"):
+        path.unlink()
+    script = ("import glob, mrcz\n"
+              "if [*filter(None, (r.error for r in mrcz.compress_many(glob.glob('?.mrc'),\n"
+              "                                                       processes=2)))]:\n"
+              "    raise SystemExit(1)\n")
+    done = subprocess.run([sys.executable, "-"], input=script, cwd=folder, text=True, check=False,
+                          env=environment(), capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "no file: <stdin>" in done.stderr
+    assert len(list(folder.glob("?.mrcz"))) == 6
+
+
 def run(script, folder):
     """Start a script of its own, for its processes import it."""
     path = folder / "script.py"
@@ -122,6 +182,24 @@ def test_a_script_without_its_main_is_told(movies):
     assert "ChildProcessError" in errors and '__name__ == "__main__"' in errors
     assert errors.count("An attempt has been made to start a new process") <= 2
     assert not list(movies[0].parent.glob("?.mrcz"))
+
+
+def test_who_ignores_interrupts_has_them_ignored(tmp_path):
+    """As a script in the background, which the terminal's Ctrl-C reaches all the same."""
+    for number in range(10):
+        mrcz.writeMRC(np.random.default_rng(number).normal(size=(2, 1000, 1000)),
+                      tmp_path / f"{number}.mrc", dtype="float32")
+    process = run(
+        "import glob, signal, sys, mrcz\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "    results = mrcz.compress_many(glob.glob('*.mrc'), processes=2, compressor='zstd')\n"
+        "    sys.exit(repr([r.error for r in results]))\n", tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.mrcz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == f"{[None] * 10}\n"
 
 
 @pytest.mark.parametrize("by_terminal", [False, True])

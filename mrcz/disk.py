@@ -222,6 +222,7 @@ class AtomicFile(_ChangingFile):
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""
         if not self._temporary:
+            self._require_name()
             self._change()
             return
         self._sync_if_asked()
@@ -232,6 +233,18 @@ class AtomicFile(_ChangingFile):
         if self._fsync:
             with naming(self.name):
                 fsync_folder(os.path.dirname(self._target) or ".")
+
+    def _require_name(self) -> None:
+        """Check that what was published is still to be found, were it under another name."""
+        with naming(self.name):
+            status = os.fstat(self.fd)
+            if status.st_nlink:  # not all file systems count right
+                return
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(status, os.stat(self._target)):
+                    return
+        raise FileNotFoundError(errno.ENOENT, "was removed or replaced after it was flushed, and "
+                                              "what comes behind that would be lost", self.name)
 
     def commit(self) -> None:
         """Publish and close."""

@@ -165,7 +165,7 @@ class StackWriter:
         ValueError
             If no frame was written yet, or the writer is closed.
         OSError
-            If the file can't be written.
+            If the file can't be written, or was removed or replaced after an earlier flush.
         """
         with self._lock:
             self._require_open()

@@ -180,6 +180,40 @@ def test_what_comes_behind_a_flush_is_counted(
     assert mrcz.verify(path) == []
 
 
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_lost_behind_a_flush_is_told(
+    tmp_path: Path, compressor: str | None, replaced: bool
+) -> None:
+    """Its writer would go on into a file without a name, of which nothing is left at the end."""
+    path = tmp_path / "a.mrcz"
+    writer = mrcz.create(path, (None, *MOVIE.shape[1:]), MOVIE.dtype, compressor=compressor)
+    writer.append(MOVIE[:2])
+    writer.flush()
+    path.unlink()
+    if replaced:
+        mrcz.writeMRC(MOVIE[:5], path)
+    writer.append(MOVIE[2:4])
+    for finish in (writer.flush, writer.close):
+        with pytest.raises(FileNotFoundError, match="removed or replaced") as caught:
+            finish()
+        assert caught.value.filename == str(path)
+    assert path.exists() == replaced
+    if replaced:
+        assert np.array_equal(mrcz.readMRC(path)[0], MOVIE[:5])
+
+
+def test_a_file_that_is_moved_behind_a_flush_is_completed(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    with mrcz.create(path, (None, *MOVIE.shape[1:]), MOVIE.dtype, compressor="zstd") as writer:
+        writer.append(MOVIE[:2])
+        writer.flush()
+        path = path.rename(tmp_path / "b.mrcz")
+        writer.append(MOVIE[2:4])
+    assert np.array_equal(mrcz.readMRC(path)[0], MOVIE[:4])
+    assert [file.name for file in tmp_path.iterdir()] == ["b.mrcz"]
+
+
 def test_declared_shape_is_filled_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "a.mrc"
     for number in (5, 0, 8, 1, 2, 3, 4, 7, 6):

@@ -356,3 +356,27 @@ def test_numbers_that_no_file_can_be_made_with(folder, option, value, capsys):
     assert convert("movie.mrcz", "a.mrc", f"{option}={value}") == 2
     assert option in capsys.readouterr().err
     assert not os.path.exists("a.mrc")
+
+
+@pytest.mark.parametrize("output", ["a.npy", "a.tif"])
+@pytest.mark.parametrize("options", [["-c", "zstd"], ["--shuffle", "bitshuffle"]])
+def test_a_compression_that_is_only_mrcs(folder, output, options, capsys):
+    assert convert("movie.mrcz", output, *options) == 2
+    assert "MRC" in capsys.readouterr().err
+    assert not os.path.exists(output)
+
+
+def test_an_item_of_what_has_none(folder, capsys):
+    np.save("a.npy", MOVIE)
+    for name in ("movie.mrcz", "a.npy"):
+        assert convert(name, "b.mrc", "--item", "1") == 1
+        assert "items" in capsys.readouterr().err
+    assert not os.path.exists("b.mrc")
+
+
+@pytest.mark.parametrize("columns", [3, 4])
+def test_a_big_endian_file_of_few_columns_is_not_gatans(folder, columns):
+    """NX is what a DM file has its version in."""
+    mrcz.writeMRC(MOVIE[:1, :, :columns], "in.mrc", endian="be")
+    assert convert("in.mrc", "out.mrc") == 0
+    np.testing.assert_array_equal(mrcz.readMRC("out.mrc")[0], MOVIE[0, :, :columns])

@@ -128,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         except TypeError as error:
             raise UsageError(error) from error
     pairs, missing = _pairs(args)
+    _require_compressible(args, pairs)
 
     def work(pair: tuple[str, str], job: Job) -> str:
         return convert_file(*pair, args, job)
@@ -202,6 +203,15 @@ def _check_outputs(pairs: Sequence[tuple[str, str]]) -> None:
         first = taken.setdefault(os.path.abspath(output), path)
         if first != path:
             raise UsageError(f"{first} and {path} would both go to {output}")
+
+
+def _require_compressible(args: argparse.Namespace, pairs: Sequence[tuple[str, str]]) -> None:
+    """Check that nobody waits for a compression that the new files don't have."""
+    for _, output in pairs:
+        kind = _format(output)
+        if kind not in MRC_SUFFIXES and (args.compressor not in (None, "none") or args.shuffle):
+            raise UsageError(f"{output}: --compressor and --shuffle are for MRC files, "
+                             f"not for {kind}")
 
 
 def _stem(path: str) -> str:

@@ -54,6 +54,8 @@ def open_frames(
         If the package for its format is not installed; an ImportError.
     TypeError
         If it has colours, and no channel is chosen.
+    ValueError
+        If it has no such item or channel.
     """
     with _opened(path, threads, item) as frames:
         yield one_channel(frames, channel, path)
@@ -61,22 +63,25 @@ def open_frames(
 
 def _opened(path: str, threads: int, item: str | None) -> AbstractContextManager[Frames]:
     if is_url(path):
-        return _open_mrc_or_other(path, threads)
+        return _open_one(path, threads, item)
     with open(path, "rb") as file:
         head = file.read(1024)
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return open_tiff(path, item)
-    if head[:4] in (b"\0\0\0\3", b"\0\0\0\4"):
+    if head[:4] in (b"\0\0\0\3", b"\0\0\0\4") and head[208:212] != b"MAP ":  # NX, big-endian
         return open_dm(path, item)
-    if head.startswith(b"\x93NUMPY"):
+    if head.startswith(b"\x93NUMPY") and item is None:
         return open_npy(path)
     if head.startswith(b"PK\3\4") and zipfile.is_zipfile(path) and is_npz(path):
         return open_npz(path, item)
-    return _open_mrc_or_other(path, threads)
+    return _open_one(path, threads, item)
 
 
 @contextmanager
-def _open_mrc_or_other(path: str, threads: int) -> Iterator[Frames]:
+def _open_one(path: str, threads: int, item: str | None) -> Iterator[Frames]:
+    """Open an MRC file or, where HyperSpy is installed, one that it reads."""
+    if item is not None:
+        raise ValueError(f"{path}: only DM, .npz and TIFF files have items, and {item!r} was asked")
     try:
         reader = MRCReader(path)
     except MRCError as error:

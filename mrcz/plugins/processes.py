@@ -20,6 +20,9 @@ __all__ = ["call_in_processes", "reason_for_none"]
 _GRACE_SECONDS = 5.0
 """Time that a process which is told to stop has for removing what it had begun to write."""
 
+_MOST = 60 if os.name == "nt" else 4096
+"""Processes at a time; Windows waits for no more than 63 answers."""
+
 
 def reason_for_none() -> str:
     """Return why this process can have none to work for it; empty if it can."""
@@ -57,6 +60,7 @@ def call_in_processes(work: Callable[[Any], Any], items: Sequence[Any], count: i
     ChildProcessError
         If processes can't begin to work.
     """
+    count = min(count, _MOST)
     left = deque(enumerate(items))
     results: list[Any] = [None] * len(items)
     crew: dict[Connection, _Process] = {}

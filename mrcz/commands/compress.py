@@ -39,6 +39,7 @@ from .files import (
 __all__ = [
     "add_copy_arguments",
     "add_parser",
+    "require_folder",
     "run",
     "run_copies",
 ]

@@ -187,9 +187,9 @@ class ChunkReader:
             if start >= covered:
                 return
             out, stop = out[: covered - start], covered
-        part = block.planes.part(start, stop)
+        part = block.planes.part(block.data, start, stop)
         with Borrowed(part.header.cbytes) as data:
-            part.gather(block.data, data)
+            part.gather(data)
             if part.runs == 1 and part.header.nbytes == out.nbytes:
                 self.decompress(chunk.frame, data.data, part.header, chunk.offset, address_of(out))
                 return

@@ -67,12 +67,12 @@ class _BloscSettings:
     def release(self, lease: object) -> None:
         with self._lock:
             self._leases.pop(lease, None)
-            if not self._sizes():
-                if self._before is not None:
-                    blosc_extension.set_blocksize(self._before[2])
-                self._condition.notify_all()
             if not self._leases:
                 self.restore()
+            elif self._before is not None and not self._sizes():
+                blosc_extension.set_blocksize(self._before[2])
+            if self._queue and not self._sizes():
+                self._condition.notify_all()
 
     def restore(self) -> None:
         """Set blosc back, if it was set."""

@@ -49,9 +49,9 @@ def check_parts(chunk: bytes, data: st.DataObject) -> None:
     assert stored[planes.nbytes :].tobytes() == expected.tobytes()
     first = data.draw(st.integers(0, planes.nbytes - 1))
     last = data.draw(st.integers(first + 1, planes.nbytes))
-    part = planes.part(first, last)
+    part = planes.part(stored, first, last)
     piece = np.empty(part.header.cbytes, np.uint8)
-    part.gather(stored, piece)
+    part.gather(piece)
     assert part.header == codec.read_chunk_header(piece[:16].tobytes())
     assert part.header.nbytes <= last - first + (1 + part.runs) * planes.number
     found = np.full(last - first, 0xA5, np.uint8)
@@ -133,6 +133,26 @@ def test_planes_are_found_where_there_are_some() -> None:
         planes = blocks.Planes.of(header)
         assert (planes.number if planes else 0) == number
     assert blocks.Planes.of(header._replace(version=3, nbytes=4096)) is None
+
+
+@pytest.mark.parametrize("largest,number", [(15, 4), (16, 8), (-1, 8), (0, 4)])
+def test_planes_of_counted_electrons(largest: int, number: int) -> None:
+    """Half of them are empty, and left out; what lies in front of a part or behind is no matter."""
+    pixels = np.full(4096, -128, "i1")
+    pixels[1000:2000] = np.arange(1000) % 16
+    pixels[1600] = largest
+    chunk = blosc.compress(pixels.tobytes(), 1, 9, blosc.BITSHUFFLE, "zstd")
+    header = codec.read_chunk_header(chunk)
+    bare = blocks.without_filter(blocks.Cut(chunk[:20], header, [(20, len(chunk))]))
+    block = decompressed(bare.prefix + chunk[20:], 4096)
+    planes = blocks.Planes.of(header)
+    assert planes is not None
+    part = planes.part(block, 1009, 1985)
+    assert len(part.planes) == number
+    piece, found = np.empty(part.header.cbytes, np.uint8), np.zeros(976, np.uint8)
+    part.gather(piece)
+    part.scatter(decompressed(piece.data, part.header.nbytes), found)
+    assert np.array_equal(found.view("i1"), pixels[1009:1985])
 
 
 @pytest.mark.parametrize("dtype", ["i1", "u2", "f4", "c8"])

@@ -76,8 +76,10 @@ def fuzz_chunk(data: bytes) -> None:
                         bare = blocks.without_filter(cut)
                         small = memoryview(bare.prefix + parts)
                         codec.decompress(small, bare.header, buffers.address_of(OUT), **facts)
-                        piece, head, _ = planes.part(OUT, 0, min(100, planes.nbytes))
-                        codec.decompress(piece.data, head, buffers.address_of(OUT), **facts)
+                        part = planes.part(OUT, 0, min(100, planes.nbytes))
+                        piece = np.empty(part.header.cbytes, np.uint8)
+                        part.gather(piece)
+                        codec.decompress(piece.data, part.header, buffers.address_of(OUT), **facts)
 
 
 FOLDER = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)

@@ -29,6 +29,9 @@ __all__ = ["FREALIGN_9", "FREALIGN_X", "LAYOUTS", "Layout", "read_par", "write_p
 
 log = logging.getLogger("mrcz.ReliablePy")
 
+_LONGEST = 400
+"""Characters of a number, which no program needs: all take the memory of the longest."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -171,6 +174,9 @@ def _by_line(
             raise MRCFormatError(f"line {i + 1} does not fit {layout.name}", path=path,
                                  expected=f"{len(layout.fields)} columns",
                                  found=f"{len(cut[-1])}: {lines[i][:80]!r}")
+        if max(map(len, cut[-1])) > _LONGEST:
+            raise MRCFormatError(f"line {i + 1}: a number of more than {_LONGEST} characters",
+                                 path=path, found=repr(lines[i][:80]))
     return [np.array(column) for column in zip(*cut, strict=True)]
 
 

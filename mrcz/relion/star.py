@@ -12,6 +12,8 @@ import csv
 import io
 import os
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,13 +36,12 @@ _EXACT: dict[str, Any] = (
 _NAN_TEXTS = ["nan", "-nan", "+nan", "NaN", "-NaN", "NAN", "-NAN"]
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(
-    r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf(inity)?|nan)", re.IGNORECASE
+    r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf(inity)?|nan)", re.IGNORECASE
 )
 _LABEL_LINE = re.compile(rb"_\S+(\s+#.*)?")
 # A quoted value ends at the quote that whitespace or the end of the line follows.
-_QUOTED = re.compile(
-    rb"""(?<!\S)(?:"((?:[^"\r\n]|"(?!\s|\Z))*)"|'((?:[^'\r\n]|'(?!\s|\Z))*)')(?!\S)"""
-)
+_OPENING = re.compile(rb"""(?<!\S)["']""")
+_CLOSING = {mark: re.compile(rb"%b(?!\S)|[\r\n]|\Z" % mark) for mark in (b'"', b"'")}
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r"))
 _MARK = b"\x01"  # stands for a quoted value while pandas splits the table
 
@@ -152,7 +153,8 @@ class _BlockText:
                 break
             if line and not line.startswith(b"#"):
                 name, value = self._label_and_value(line, position)
-                self._refuse_repeats([*block, name], position)
+                if name in block:
+                    raise self._stands_twice(name, position)
                 block[name] = value
             position = stop + 1
         return block
@@ -167,9 +169,13 @@ class _BlockText:
         return None
 
     def _refuse_repeats(self, names: list[str], offset: int) -> None:
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise self.error(f"column {twice!r} stands twice", offset)
+        counts = Counter(names)
+        for name, count in counts.items():
+            if count > 1:
+                raise self._stands_twice(name, offset)
+
+    def _stands_twice(self, name: str, offset: int) -> MRCFormatError:
+        return self.error(f"column {name!r} stands twice", offset)
 
     def _label_and_value(self, line: bytes, offset: int) -> tuple[str, int | float | str]:
         words = line.split(None, 1)
@@ -177,15 +183,16 @@ class _BlockText:
             raise self.error("text outside of a loop_", offset, expected="a label '_...'",
                              found=repr(line[:40]))
         rest = words[1].strip() if len(words) > 1 else b""
-        quoted = _QUOTED.match(rest)
-        value = quoted.group() if quoted else re.split(rb"\s", rest, maxsplit=1)[0]
+        start, stop = next(_quoted_values(rest), (0, 0))
+        is_quoted = start == 0 < stop
+        value = rest[:stop] if is_quoted else re.split(rb"\s", rest, maxsplit=1)[0]
         after = rest[len(value) :].strip()
         if not value or value.startswith(b"#") or (after and not after.startswith(b"#")):
             raise self.error(f"label {words[0].decode('utf-8', 'replace')} needs one value",
                              offset, found=repr(rest[:40]))
         name = name_of(words[0].decode("utf-8", "surrogateescape"))
-        if quoted:
-            return name, _unquote(quoted)
+        if is_quoted:
+            return name, _unquote(value)
         text = value.decode("utf-8", "surrogateescape")
         return name, text if is_text_column(name) else _scalar(text)
 
@@ -209,9 +216,27 @@ def _opens_loop(line: bytes) -> bool:
     return line.split(b"#", 1)[0].strip() == b"loop_"
 
 
-def _unquote(match: re.Match[bytes]) -> str:
-    text = match[1] if match[1] is not None else match[2]
-    return text.decode("utf-8", "surrogateescape")
+def _quoted_values(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where quoted values start and stop, the quotes included.
+
+    A line may be all quotes that nothing closes: what closes one is searched once for all.
+    """
+    found: dict[bytes, re.Match[bytes]] = {}
+    position = 0
+    while opening := _OPENING.search(text, position):
+        mark, position = opening.group(), opening.end()
+        closing = found.get(mark)
+        if closing is None or closing.start() < position:
+            closing = _CLOSING[mark].search(text, position)
+            assert closing is not None  # the end of the text at the latest
+            found[mark] = closing
+        if closing.group() == mark:
+            yield opening.start(), closing.end()
+            position = closing.end()
+
+
+def _unquote(value: bytes) -> str:
+    return value[1:-1].decode("utf-8", "surrogateescape")
 
 
 def _scalar(text: str) -> int | float | str:
@@ -234,14 +259,19 @@ class _Table:
         if b"\r" in body:
             body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if b'"' in body or b"'" in body:
-            body = _QUOTED.sub(self._mark, body)
+            body = self._marked(body)
         self.body = _without_comments(body)
         # pandas may keep text in Arrow, which refuses what is not UTF-8: Latin-1 takes any byte.
         self.encoding = "utf-8" if self.body.isascii() else "latin-1"
 
-    def _mark(self, match: re.Match[bytes]) -> bytes:
-        self.quoted.append(_unquote(match))
-        return b"%b%d" % (_MARK, len(self.quoted) - 1)
+    def _marked(self, body: bytes) -> bytes:
+        """Return rows with marks in place of quoted values, which are remembered."""
+        parts, kept = [], 0
+        for start, stop in _quoted_values(body):
+            parts += [body[kept:start], b"%b%d" % (_MARK, len(self.quoted))]
+            self.quoted.append(_unquote(body[start:stop]))
+            kept = stop
+        return b"".join([*parts, body[kept:]])
 
     def parse(self) -> dict[str, np.ndarray]:
         begin = re.search(rb"\S", self.body)
@@ -261,8 +291,11 @@ class _Table:
         last = frame.iloc[:, -1]
         if last.dtype.kind not in "iufb" and (last == "").any():
             raise self._ragged()
-        return {name: self._column(frame, i, first[i].decode("utf-8", "replace"))
-                for i, name in enumerate(self.names)}
+        numbers = [self._is_number(frame.iloc[:, i], name, first[i].decode("utf-8", "replace"))
+                   for i, name in enumerate(self.names)]
+        texts = self._texts(frame, [i for i, number in enumerate(numbers) if not number])
+        return {name: np.array(frame.iloc[:, i].to_numpy())  # own, writable memory
+                if numbers[i] else self._unmark(texts[i]) for i, name in enumerate(self.names)}
 
     def _read(self, **options: Any) -> pd.DataFrame:
         try:
@@ -285,19 +318,21 @@ class _Table:
                                        found=f"{len(words)}: {row.strip()[:60]!r}")
         return self.text.error("the table cannot be split into columns", self.begin)
 
-    def _column(self, frame: pd.DataFrame, i: int, first: str) -> np.ndarray:
-        column = frame.iloc[:, i]
+    def _is_number(self, column: pd.Series[Any], name: str, first: str) -> bool:
         kind = column.dtype.kind
         number = kind == "f" or (kind in "iu" and _INTEGER.fullmatch(first))  # 007 is a name
-        if number and not is_text_column(self.names[i]):
-            return np.array(column.to_numpy())  # own, writable memory
-        # STAR knows no booleans; NaN in text was the text nan; the rest are huge integers.
-        if kind in "iufb" or column.isna().any() or not isinstance(column.iloc[0], str):
-            return self._text(i)
-        return self._unmark(column)
+        return bool(number) and not is_text_column(name)
 
-    def _text(self, i: int) -> np.ndarray:
-        return self._unmark(self._read(usecols=[i], dtype=str, na_values=[]).iloc[:, 0])
+    def _texts(self, frame: pd.DataFrame, places: list[int]) -> dict[int, pd.Series[Any]]:
+        """Return the columns at `places` as text."""
+        columns = {i: frame.iloc[:, i] for i in places}
+        # STAR knows no booleans; NaN in text was the text nan; the rest are huge integers.
+        anew = [i for i, column in columns.items() if column.dtype.kind in "iufb"
+                or column.isna().any() or not isinstance(column.iloc[0], str)]
+        if anew:  # all at once: each would split the table again
+            again = self._read(usecols=anew, dtype=str, na_values=[])
+            columns.update((i, again.iloc[:, place]) for place, i in enumerate(anew))
+        return columns
 
     def _unmark(self, column: pd.Series[Any]) -> np.ndarray:
         values: np.ndarray = np.array(column.to_numpy(dtype=object))

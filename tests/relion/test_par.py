@@ -107,6 +107,9 @@ def test_dos_line_ends(tmp_path, caplog):
     ("1 2 3\n", r"line 1 has no known form \(expected .*16 \(Frealign 9.*found 3 columns"),
     (FREALIGN_9 + "1 2 3\n", "line 7 does not fit Frealign 9 .*expected 16 columns; found 3"),
     (FREALIGN_9.replace("   30.00", "   3x.00", 1), "line 2: PSI is no number .*3x.00"),
+    # Each of the 4000 numbers of a column took as much memory as the longest.
+    ("1 " * 16 + ("\n" + "1 " * 16) * 3999 + "\n" + "1 " * 15 + "1" * 10_000_000,
+     "line 4001: a number of more than 400 characters"),
 ])
 def test_malformed(tmp_path, text, message):
     with pytest.raises(MRCFormatError, match=message):

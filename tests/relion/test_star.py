@@ -360,6 +360,21 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
         assert len(lengths) <= 1
 
 
+@pytest.mark.parametrize("text", [
+    "data_\n" + "".join(f"_a{i} 1\n" for i in range(30_000)),
+    "data_\n_a " + "1" * 200_000 + "x\n",
+    "data_\nloop_\n_a\n" + "x\n" + ' "a' * 30_000,
+    "data_\nloop_\n" + "".join(f"_a{i}\n" for i in range(5000)) + "007 " * 5000 + "\n",
+], ids=["pairs", "digits", "open quotes", "columns of text"])
+def test_time_grows_with_the_file_only(tmp_path, text):
+    start = time.process_time()
+    try:
+        read(tmp_path, text)
+    except MRCFormatError as error:
+        assert "row 2 does not fit" in str(error)
+    assert time.process_time() - start < 15  # each took more than 20 s, and four times at twice
+
+
 @pytest.mark.slow
 def test_a_big_file_loads_within_starfiles_time(tmp_path):
     random = np.random.default_rng(1)

@@ -416,6 +416,17 @@ def test_a_journal_behind_frames_of_a_killed_append_is_cut_off(
     assert np.array_equal(mrcz.readMRC(path)[0], np.concatenate([OLD, NEW]))
 
 
+def test_a_change_of_many_pieces_reaches_its_places(tmp_path: Path) -> None:
+    """What lies over bytes that count is held, and goes through the journal in pieces."""
+    path, old, new = tmp_path / "a.mrc", os.urandom(1 << 20), os.urandom(700_001)
+    path.write_bytes(old)
+    file = disk.InPlaceFile(str(path))
+    file.write_at(2000, new[:600_000])
+    file.write_at(602_000, new[600_000:])
+    file.commit()
+    assert path.read_bytes() == old[:2000] + new + old[702_001:]
+
+
 @pytest.mark.parametrize("surplus", [b"by others", bytes(5000) + b"by others"])
 def test_what_others_put_behind_the_pixels_stays(tmp_path: Path, surplus: bytes) -> None:
     path = tmp_path / "a.mrc"

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import mrcz
+from mrcz import trailer
 from mrcz.cli import main
 from mrcz.header import amend
 from mrcz.headerindex import with_index
@@ -196,6 +197,25 @@ def test_packed_bytes_that_lie(tmp_path: Path, checksum: bool, packed: int) -> N
         assert np.array_equal(mrcz.readMRC(path)[0], IMAGE)
         findings = " ".join(map(str, mrcz.verify(path)))
         assert "packedBytes" in findings or packed == 0
+
+
+def test_a_trailer_of_fewer_frames_that_is_sound(tmp_path: Path) -> None:
+    """One chunk for all frames, where they lie: only their number is wrong."""
+    path = tmp_path / "a.mrcz"
+    data = written(IMAGE, compressor="zstd", checksum=True)
+    start = data.rindex(trailer.MAGIC)
+    offset = struct.unpack_from("<Q", data, start + 32)[0]
+    lie = trailer.Trailer([offset], [start - offset], [0], 0).pack()
+    path.write_bytes(data[:start] + lie.ljust(len(data) - start, b"\0"))
+    assert np.array_equal(mrcz.readMRC(path)[0], IMAGE)
+    assert "the trailer is damaged" in str(mrcz.verify(path)[0])
+
+
+def test_what_others_put_behind_the_chunks_is_no_trailer(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    path.write_bytes(written(IMAGE, compressor="zstd") + b"note" * 100)
+    (finding,) = mrcz.verify(path)
+    assert "400 bytes behind the last frame belong to nothing" in str(finding)
 
 
 @pytest.mark.parametrize("offset,form", [(8, "<I"), (12, "<I"), (16, "<Q"), (24, "<Q"), (32, "<Q"),

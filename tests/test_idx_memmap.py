@@ -11,7 +11,7 @@ import pytest
 
 import mrcz
 
-from .builders import fields_of, mrc, ramp
+from .builders import fields_of, header, mrc, ramp
 from .checks import assert_identical
 
 IMAGE = ramp((6, 5, 7), "i2")
@@ -271,6 +271,24 @@ def test_auto_takes_what_the_file_has(noise, tmp_path):
     assert (mrcz.readMRCHeader(path)[0]["compressor"] is None) == noise
     mrcz.writeMRC(image[4:], path, compressor="auto", idx=4)
     assert_identical(mrcz.readMRC(path)[0], image)
+
+
+def test_auto_goes_on_with_the_codec_that_the_file_has(tmp_path):
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrcz", compressor="zlib")
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrcz", compressor="auto", idx=len(IMAGE))
+    image, header = mrcz.readMRC(tmp_path / "a.mrcz")
+    assert header["compressor"] == "zlib"
+    assert_identical(image, np.concatenate([IMAGE, IMAGE]))
+
+
+@pytest.mark.parametrize(("mode", "dtype"), [(3, "c8"), (3, "i2"), (16, "u1")])
+def test_files_of_kinds_that_are_only_read_are_left_alone(tmp_path, mode, dtype):
+    path = tmp_path / "a.mrc"
+    data = bytes(header((2, 4, 6), mode)) + bytes(range(192))
+    path.write_bytes(data)
+    with pytest.raises(mrcz.MRCError, match="only read"):
+        mrcz.writeMRC(np.zeros((1, 4, 6), dtype), path, idx=1)
+    assert path.read_bytes() == data
 
 
 def test_a_filter_of_its_own_does_not_change_the_codec(tmp_path):

@@ -440,6 +440,7 @@ def test_a_forked_child_reads_on_while_locks_are_held(tmp_path: Path) -> None:
     np.s_[2, :, [1, 2]], np.s_[[1, 2], :, 3], np.s_[:, np.arange(40) % 3 == 0, 4],
     np.s_[:, :, np.arange(33) > 30], np.s_[True, :, :, 1], np.s_[:, True, :, [1]],
     np.s_[:, [[1, 2], [3, 4]], 5:7], np.s_[0, 3, 4], np.s_[4:4, :, [1]], np.s_[None, 2, :, ::2],
+    np.s_[[0, 4, 2, 1], :, [1, 2, 3, 5]], np.s_[[[0], [4], [2]], [1, 2], ::2],
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", ["raw", "zstd"])
 def test_a_narrow_part_of_many_frames_is_read_frame_by_frame(
@@ -452,6 +453,25 @@ def test_a_narrow_part_of_many_frames_is_read_frame_by_frame(
         found = stack[key]
         assert found.shape == pixels[key].shape  # type: ignore[index]
         assert np.array_equal(found, pixels[key])  # type: ignore[index]
+
+
+def test_rows_of_frames_of_many_small_blocks(tmp_path: Path) -> None:
+    """Their table of blocks is longer than what is read of a chunk at first."""
+    pixels = np.random.default_rng(0).poisson(40, (2, 300, 200)).astype("i2")
+    mrcz.writeMRC(pixels, tmp_path / "a.mrcz", compressor="zstd", blocksize=512)
+    with mrcz.open(tmp_path / "a.mrcz") as stack:
+        for rows in (slice(0, 1), slice(150, 152), slice(10, 290)):
+            assert np.array_equal(stack[1, rows], pixels[1, rows])
+
+
+def test_masks_behind_new_axes(files: dict[str, tuple[Path, np.ndarray]]) -> None:
+    path, pixels = files["zstd"]
+    frames, image = np.arange(len(pixels)) % 2 == 0, pixels[0] > pixels[0].mean()
+    with mrcz.open(path) as stack:
+        for key in (np.s_[None, frames], np.s_[None, :, None, image]):
+            assert np.array_equal(stack[key], pixels[key])
+        with pytest.raises(IndexError, match="along axis 0"):
+            stack[None, frames[:-1]]
 
 
 def test_a_closed_stack_says_so(files: dict[str, tuple[Path, np.ndarray]]) -> None:

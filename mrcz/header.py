@@ -10,7 +10,7 @@ import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -149,6 +149,9 @@ class Record(FrameLayout):
         Columns, rows, slices.
     path : str
         The file's name, for messages.
+    lacks_extended : bool
+        Whether the file has no room for the extended header that NSYMBT announces, which is 0
+        in `fields` then.
     """
 
     fields: Mapping[str, Any]
@@ -159,6 +162,7 @@ class Record(FrameLayout):
     ny: int
     nz: int
     path: str
+    lacks_extended: bool = False
 
     @property
     def data_offset(self) -> int:
@@ -262,7 +266,8 @@ class Record(FrameLayout):
 
 
 def parse(
-    data: bytes, *, path: str, endian: str = "le", convention: str = "ccpem"
+    data: bytes, *, path: str, endian: str = "le", convention: str = "ccpem",
+    size: int | None = None,
 ) -> Record:
     """Return the record in the first 1024 bytes of a file.
 
@@ -276,6 +281,8 @@ def parse(
         Byte order to assume where neither machine stamp nor MODE tells.
     convention : str
         Numbering of modes: ``'ccpem'`` or ``'eman2'``.
+    size : int, optional
+        Bytes of the file, where that is known.
 
     Raises
     ------
@@ -310,8 +317,23 @@ def parse(
     if fields["nsymbt"] < 0:
         raise MRCFormatError("NSYMBT is negative", path=path, offset=92, expected=">= 0",
                              found=fields["nsymbt"])
-    return Record(fields, byteorder, mode, compressor,
-                  nx, fields["ny"], fields["nz"], path)
+    record = Record(fields, byteorder, mode, compressor, nx, fields["ny"], fields["nz"], path)
+    if _lacks_extended(record, size):
+        return replace(record, fields={**fields, "nsymbt": 0}, lacks_extended=True)
+    return record
+
+
+def _lacks_extended(record: Record, size: int | None) -> bool:
+    """Return whether pixels begin right behind the record, whatever NSYMBT says.
+
+    Programs that copy the record of their input but not its extended header, as cryoCARE did,
+    write such files: their length is that of record and pixels to the byte. Of files with a label
+    of this format, and where not even NSYMBT bytes are there, that is damage rather.
+    """
+    nsymbt = record.fields["nsymbt"]
+    if not nsymbt or record.compressor is not None or record.version is not None:
+        return False
+    return record.data_offset <= (size or 0) == HEADER_BYTES + record.nz * record.frame_bytes
 
 
 def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:

@@ -196,9 +196,9 @@ def _record_in(f: IO[bytes]) -> Record | None:
     try:
         if not (f.readable() and can_seek(f)):
             return None
-        data = f.read(HEADER_BYTES)
+        data, size = f.read(HEADER_BYTES), f.seek(0, os.SEEK_END)
         f.seek(0)
-        return parse(data, path=str(getattr(f, "name", "")))
+        return parse(data, path=str(getattr(f, "name", "")), size=size)
     except (MRCError, io.UnsupportedOperation, AttributeError):
         return None
 

@@ -139,6 +139,9 @@ def _findings(
         yield _finding_of(damage)
     if record.fields["exttyp"].lower() == b"json" and reader.extended and not reader.metadata:
         yield Finding("the JSON metadata can't be read", offset=HEADER_BYTES)
+    if record.lacks_extended:
+        yield Finding("NSYMBT tells of an extended header that is not there: other programs look "
+                      "for pixels behind it; repair writes a copy without", offset=92)
     if isinstance(source, ChangedSource):
         yield Finding("a write was interrupted when it was safe, but not yet in place: mrcz reads "
                       "its frames, other programs old and new ones; the next write with idx= "

@@ -107,6 +107,9 @@ class MRCReader:
         if source is not self.source:
             self.source = source
             self.record = self._parsed(endian, convention)
+        if self.record.lacks_extended:
+            logger.warning("%s: the extended header that NSYMBT tells of is not there; pixels are "
+                           "read from right behind the record", source.name)
         offset = self.record.data_offset
         if not source.holds(offset):
             raise MRCTruncatedError("the file ends within its extended header", path=source.name,
@@ -127,7 +130,8 @@ class MRCReader:
         source = self.source
         head = source.read(0, HEADER_BYTES if source.holds(HEADER_BYTES) else source.size)
         try:
-            return parse(head, path=source.name, endian=endian, convention=convention)
+            return parse(head, path=source.name, endian=endian, convention=convention,
+                         size=source.known_size)
         except MRCFormatError as error:
             if kind := kind_of(head):
                 raise MRCFormatError(f"no MRC file but {kind}", path=source.name) from error

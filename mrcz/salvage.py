@@ -150,6 +150,8 @@ class _RawSalvage:
             for start in range(0, end, _COPY_BYTES):
                 sink.write_at(start, source.read(start, min(_COPY_BYTES, end - start)))
                 self._advance(min(_COPY_BYTES, end - start))
+            if record.lacks_extended:
+                sink.write_at(0, amend(source.read(0, HEADER_BYTES), record.byteorder, nsymbt=0))
             sink.truncate(full)
             sink.commit()
         finally:

@@ -22,7 +22,7 @@ from .codec import CodecOptions, parse_options
 from .containers import Container
 from .disk import AtomicFile, InPlaceFile, held_for_change
 from .encoding import FrameEncoder
-from .errors import FrameIndexError, MRCError
+from .errors import FrameIndexError, MRCError, MRCFormatError
 from .feeding import FrameFeed
 from .header import HEADER_BYTES, VOLUME, Record, amend
 from .headerindex import with_index
@@ -166,6 +166,10 @@ class _Update:
         if not record.mode.writable or not isinstance(self.reader.source, FileSource):
             raise MRCError(f"{record.path} can't be changed in place: it is of a kind that is "
                            f"only read")
+        if record.lacks_extended:
+            raise MRCFormatError("the extended header that NSYMBT tells of is not there: repair "
+                                 "writes a copy that can be changed", path=record.path, offset=92,
+                                 expected=0)
         if self.options.metadata and self.options.metadata != self.reader.extended:
             logger.warning("%s keeps the metadata that it has: meta= of a write with idx= is "
                            "not stored", record.path)

@@ -170,3 +170,74 @@ def test_senseless_cells_are_no_hindrance(cella, tmp_path):
     assert path.read_bytes() == original
     for name in ("a.mrcz", "b.mrc"):
         assert_identical(mrcz.readMRC(tmp_path / name)[0], image)
+
+
+# ---- records that promise an extended header which the file doesn't have
+
+IMAGE = ramp((3, 4, 6), "f4")
+
+
+@pytest.fixture(params=[(b"AGAR", "<", 16), (b"SERI", "<", 288), (b"", ">", 100)], ids=str)
+def headless(request, tmp_path):
+    """cryoCARE (issue 43) and others copy the record of their input, and not what is behind it."""
+    exttyp, order, length = request.param
+    data = mrc(IMAGE, order=order, extended=bytes(length), exttyp=exttyp)
+    path = tmp_path / "a.mrc"
+    path.write_bytes(data[:1024] + data[1024 + length:])
+    return path
+
+
+def test_an_extended_header_that_is_not_there(headless, notices):
+    with notices() as said:
+        found, header = mrcz.readMRC(headless)
+    assert_identical(found, IMAGE)
+    assert header["extendedBytes"] == 0
+    assert any("NSYMBT" in text for text in said)
+    assert_identical(mrcz.readMRC(headless, idx=1)[0], IMAGE[1])
+    assert_identical(np.array(mrcz.readMRC(headless, useMemmap=True)[0]), IMAGE)
+    with mrcz.open(headless) as stack:
+        assert_identical(stack[2, 1:3], IMAGE[2, 1:3])
+
+
+def test_a_copy_without_the_extended_header_restores_to_the_byte(headless):
+    data = headless.read_bytes()
+    assert cli.main(["compress", "-q", str(headless)]) == 0
+    assert_identical(mrcz.readMRC(headless.with_suffix(".mrcz"))[0], IMAGE)
+    headless.unlink()
+    assert cli.main(["decompress", "-q", str(headless.with_suffix(".mrcz"))]) == 0
+    assert headless.read_bytes() == data
+
+
+def test_repair_mends_the_record(headless, tmp_path):
+    assert [finding.offset for finding in mrcz.verify(headless)] == [92]
+    with pytest.raises(mrcz.MRCFormatError, match="repair"):
+        mrcz.writeMRC(IMAGE, headless, idx=3)
+    assert mrcz.repair(headless, tmp_path / "b.mrc").recovered == [0, 1, 2]
+    assert not mrcz.verify(tmp_path / "b.mrc")
+    mrcz.writeMRC(IMAGE, tmp_path / "b.mrc", idx=3)
+    assert_identical(mrcz.readMRC(tmp_path / "b.mrc")[0], np.concatenate([IMAGE, IMAGE]))
+
+
+def test_a_new_header_tells_of_no_extended_one(headless):
+    header, slices = mrcz.readMRCHeader(headless)
+    with headless.open("r+b") as file:
+        mrcz.writeMRCHeader(file, header, slices, endchar=header.record.byteorder)
+    assert not mrcz.verify(headless)
+    assert_identical(mrcz.readMRC(headless)[0], IMAGE)
+
+
+@pytest.mark.parametrize("cut", [15, 17, 24])
+def test_other_lengths_are_of_files_that_are_cut(cut, tmp_path):
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(IMAGE, extended=bytes(16), exttyp=b"AGAR")[:-cut])
+    with pytest.raises(mrcz.MRCTruncatedError):
+        mrcz.readMRC(path)
+
+
+def test_files_of_this_format_are_cut(tmp_path):
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE, path, meta={"a": 1})
+    length = mrcz.readMRCHeader(path)[0]["extendedBytes"]
+    path.write_bytes(path.read_bytes()[:-length])
+    with pytest.raises(mrcz.MRCTruncatedError):
+        mrcz.readMRC(path)

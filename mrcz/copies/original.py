@@ -100,7 +100,7 @@ class Original:
     @property
     def record(self) -> Record:
         """The record of the original."""
-        return parse(self.head, path=self.name)
+        return parse(self.head, path=self.name, size=self.size)
 
     def _fits(self, reader: MRCReader) -> bool:
         mine, its = self.record, reader.record

@@ -21,11 +21,14 @@ from .headerindex import LABEL_BYTES, MOST_LABELS, HeaderIndex, find_index, labe
 from .modes import (
     COMPRESSOR_ENUM,
     COMPRESSOR_FACTOR,
+    IMOD_PACKED_BYTES,
+    IMOD_STAMP,
     MODES,
     PACKED_BYTES,
     UNSIGNED_BYTES,
     FrameLayout,
     Mode,
+    mode_of_bytes,
     modes_of,
 )
 
@@ -103,9 +106,6 @@ _PLACES = _places()
 _ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c3", "gain",
                          "packed_bytes")
 """Fields that python-mrcz < 0.6 wrote little-endian in its big-endian files too."""
-_IMOD_STAMP = 1146047817  # bytes "IMOD"
-_IMOD_SIGNED_BYTES = 1
-_IMOD_PACKED_BYTES = 16
 _LABEL = re.compile(r"MRCZ\s*(\d+)\.(\d+)")
 LIST_LABEL = "MRCZ list, slices="
 _LIST_LABEL_PATTERN = re.compile(re.escape(LIST_LABEL) + r"(\d+)")
@@ -254,10 +254,12 @@ class Record(FrameLayout):
 
     @property
     def mark_of_bytes(self) -> dict[str, int]:
-        """IMOD's words for unsigned bytes, where now the statistics alone tell of them."""
-        if self.mode != UNSIGNED_BYTES or self.fields["imod_stamp"] == _IMOD_STAMP:
+        """IMOD's words for what bytes are, where now statistics or a label alone tell of it."""
+        added = {UNSIGNED_BYTES: 0, PACKED_BYTES: IMOD_PACKED_BYTES}.get(self.mode)
+        if added is None:
             return {}
-        return {"imod_stamp": _IMOD_STAMP, "imod_flags": 0}
+        flags = self.fields["imod_flags"] if self.fields["imod_stamp"] == IMOD_STAMP else 0
+        return {"imod_stamp": IMOD_STAMP, "imod_flags": flags | added}
 
     @property
     def items_are_volumes(self) -> bool:
@@ -304,7 +306,7 @@ def parse(
     mode, compressor = _decode_mode(fields["mode"], modes, path)
     nx = fields["nx"]
     if mode.number == 0 and mode.memory == "i1":
-        mode = _mode_of_bytes(fields, compressor)
+        mode = mode_of_bytes(fields, compressor)
         if mode.packed:
             nx *= 2
     for offset, name in enumerate(("nx", "ny", "nz")):
@@ -428,20 +430,3 @@ def _decode_mode(number: int, modes: Mapping[int, Mode], path: str) -> tuple[Mod
         raise MRCFormatError(f"unrecognized MRCZ compressor id = {compressor}", path=path,
                              offset=12, expected=f"0..{max(COMPRESSOR_ENUM)}", found=compressor)
     return modes[pixel_mode], COMPRESSOR_ENUM[compressor]
-
-
-def _mode_of_bytes(fields: Mapping[str, Any], compressor: str | None) -> Mode:
-    """Return what mode 0 holds: IMOD's flags tell, where its stamp makes them valid.
-
-    Else a largest pixel that no signed byte can be: EMAN2 and IMOD before 4.2.23 wrote unsigned
-    bytes without a mark. IMOD reads them so.
-    """
-    flags = fields["imod_flags"]
-    if fields["imod_stamp"] == _IMOD_STAMP:
-        if flags & _IMOD_SIGNED_BYTES:
-            return MODES[0]
-        return PACKED_BYTES if flags & _IMOD_PACKED_BYTES else UNSIGNED_BYTES
-    is_of_another = compressor is None and not fields["labels"][0].startswith(b"MRCZ")
-    if is_of_another and fields["dmin"] >= 0 and 128 <= fields["dmax"] <= 255:
-        return UNSIGNED_BYTES
-    return MODES[0]

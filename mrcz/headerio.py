@@ -25,7 +25,7 @@ from .header import (
 )
 from .headerdict import HeaderDict
 from .headerfields import HeaderFields
-from .modes import COMPRESSOR_FACTOR, MODES, REVERSE_COMPRESSOR_ENUM, Mode
+from .modes import COMPRESSOR_FACTOR, MODES, PACKED_BYTES, REVERSE_COMPRESSOR_ENUM, Mode
 from .parallel import threads_of
 from .pixels import writable_mode
 from .reader import MRCReader
@@ -154,6 +154,11 @@ def writeMRCHeader(  # noqa: N802
     if text and there is not None and f.seek(0, os.SEEK_END) > there.data_offset:
         text = _fitted(text, there)
     mode = _mode_of(header, there)
+    if mode == PACKED_BYTES:  # whose NX counts bytes
+        if nx % 2:
+            raise ValueError(f"header['dimensions']: nx must be even where bytes are two pixels, "
+                             f"not {nx}")
+        nx //= 2
     compressor = header.get("compressor")
     if compressor is not None and (not isinstance(compressor, str)
                                    or compressor not in REVERSE_COMPRESSOR_ENUM):

@@ -6,6 +6,7 @@ The numbers of the modes are those of MRC2014 and IMOD; a compressed file stores
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,8 @@ __all__ = [
     "COMPRESSOR_ENUM",
     "COMPRESSOR_FACTOR",
     "EMAN2_ENUM",
+    "IMOD_PACKED_BYTES",
+    "IMOD_STAMP",
     "MODES",
     "PACKED_BYTES",
     "REVERSE_CCPEM_ENUM",
@@ -27,6 +30,7 @@ __all__ = [
     "WRITTEN_AS",
     "FrameLayout",
     "Mode",
+    "mode_of_bytes",
     "modes_of",
 ]
 
@@ -138,6 +142,12 @@ UNSIGNED_BYTES = Mode(0, "u1", "u1", writable=False)
 PACKED_BYTES = Mode(0, "u1", "u1", packed=True, writable=False)
 """Mode 0 in a file whose IMOD flags say that a byte is two pixels; NX counts the bytes."""
 
+IMOD_STAMP = 1146047817  # bytes "IMOD"
+_IMOD_SIGNED_BYTES = 1
+IMOD_PACKED_BYTES = 16
+_SUPER_RESOLUTION = ((7676, 7420), (7680, 7424), (11520, 8184))
+"""Pixels of the sensors of K2 and K3, as SerialEM saves them in 4 bits; give or take a few."""
+
 EMAN2_ENUM: dict[int, str] = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4"}
 """EMAN2's own numbering of pixel types, accepted on reading."""
 
@@ -200,3 +210,40 @@ def modes_of(convention: str) -> dict[int, Mode]:
         raise ValueError(
             f"fileConvention must be one of {sorted(_CONVENTIONS)}, not {convention!r}"
         ) from None
+
+
+def mode_of_bytes(fields: Mapping[str, Any], compressor: str | None) -> Mode:
+    """Return what mode 0 holds: IMOD's flags tell, where its stamp makes them valid.
+
+    Else a largest pixel that no signed byte can be: EMAN2 and IMOD before 4.2.23 wrote unsigned
+    bytes without a mark. IMOD reads them so.
+
+    Parameters
+    ----------
+    fields : mapping
+        Of the record.
+    compressor : str or None
+        Codec of the frames.
+    """
+    is_stamped = fields["imod_stamp"] == IMOD_STAMP
+    flags = fields["imod_flags"] if is_stamped else 0
+    if flags & _IMOD_SIGNED_BYTES:
+        return MODES[0]
+    if flags & IMOD_PACKED_BYTES or _is_packed_by_its_label(fields):
+        return PACKED_BYTES
+    is_of_another = compressor is None and not fields["labels"][0].startswith(b"MRCZ")
+    if is_stamped or (is_of_another and fields["dmin"] >= 0 and 128 <= fields["dmax"] <= 255):
+        return UNSIGNED_BYTES
+    return MODES[0]
+
+
+def _is_packed_by_its_label(fields: Mapping[str, Any]) -> bool:
+    """Return whether SerialEM's plugin for cameras saved two pixels a byte, without IMOD's flag.
+
+    IMOD and cisTEM know such frames by their only label and the size of a sensor.
+    """
+    if fields["nlabl"] != 1 or b"4 bits packed" not in fields["labels"][0]:
+        return False
+    sizes = (2 * fields["nx"], fields["ny"])
+    return any(abs(nx - sizes[0]) <= 4 and abs(ny - sizes[1]) <= 2
+               for pair in _SUPER_RESOLUTION for nx, ny in (pair, pair[::-1]))

@@ -52,6 +52,47 @@ def test_imods_packed_bytes_need_the_stamp_and_no_sign(flags):
     assert_identical(read(mrc(image, imod_stamp=stamp, imod_flags=flags))[0], image)
 
 
+@pytest.mark.parametrize("flags", [PACKED_FLAG, PACKED_FLAG | 8])
+def test_a_new_header_leaves_packed_bytes_packed(flags, tmp_path):
+    image = (ramp((3, 5, 8), "u1") % 16).astype("u1")
+    path = tmp_path / "a.mrc"
+    path.write_bytes(packed_bytes(image, flags))
+    header, slices = mrcz.readMRCHeader(path)
+    with path.open("r+b") as file:
+        mrcz.writeMRCHeader(file, header | {"voltage": 200.0}, slices)
+        with pytest.raises(ValueError, match="even"):
+            mrcz.writeMRCHeader(file, header | {"dimensions": (3, 5, 7)}, slices)
+    found, header = mrcz.readMRC(path)
+    assert_identical(found, image)
+    assert header["voltage"] == 200.0
+    assert np.allclose(header["pixelsize"], 1.5)
+    assert fields_of(path.read_bytes())["imod_flags"] == flags
+
+
+FRAME = b"SerialEMCCD: Dose frac. image, scaled by 1.00  r/f 3  4 bits packed"
+
+
+@pytest.mark.parametrize("ny,nx,fields,columns", [
+    (7420, 3838, {}, 2), (7676, 3710, {}, 2), (8184, 5760, {}, 2), (11520, 4091, {}, 2),
+    (7420, 3838, {"imod_stamp": IMOD_STAMP}, 2),
+    (7420, 3838, {"imod_stamp": IMOD_STAMP, "imod_flags": 1}, 1),
+    (7420, 3838, {"nlabl": 2}, 1), (7420, 3838, {"label": b"4 bits"}, 1), (7420, 3828, {}, 1)])
+def test_packed_frames_of_super_resolution_without_the_flag(ny, nx, fields, columns, tmp_path):
+    path = tmp_path / "a.mrc"
+    with path.open("wb") as file:
+        file.write(header((2, ny, nx), 0, **{"nlabl": 1, "label": FRAME, **fields}))
+        file.write(b"\x21\x43")
+        file.truncate(1024 + 2 * ny * nx)
+    with mrcz.open(path) as stack:
+        assert stack.shape == (2, ny, columns * nx)
+        if columns == 2:
+            assert stack[0, 0, :5].tolist() == [1, 2, 3, 4, 0]
+    record, slices = mrcz.readMRCHeader(path)
+    with path.open("r+b") as file:
+        mrcz.writeMRCHeader(file, record, slices)  # without that label
+    assert mrcz.readMRCHeader(path)[0]["dimensions"].tolist() == [2, ny, columns * nx]
+
+
 @pytest.mark.parametrize("mode,dtype", builders.MODES.items())
 @pytest.mark.parametrize("order,stamp", [("<", BIG), (">", LITTLE), ("<", b"\0" * 4),
                                          (">", b"\0" * 4), ("<", b"\xff\0\x12\x34")])

@@ -178,9 +178,16 @@ class Record(FrameLayout):
 
     @cached_property
     def version(self) -> tuple[int, int] | None:
-        """Version (major, minor) in the label ``MRCZ<version>``; None without one."""
+        """Version (major, minor) in the label ``MRCZ<version>``; None without one.
+
+        IMOD's programs copy the labels of their input, but what they write is IMOD's, as its
+        stamp says; only from 1.0 on the stamp of a file is kept where a header is written anew.
+        """
         found = _LABEL.match(self.fields["labels"][0].decode("latin-1"))
-        return (int(found[1]), int(found[2])) if found else None
+        version = (int(found[1]), int(found[2])) if found else None
+        if version is not None and version < (1, 0) and self.fields["imod_stamp"] == IMOD_STAMP:
+            return None
+        return version
 
     @property
     def pixelsize(self) -> tuple[float, float, float]:

@@ -177,6 +177,19 @@ def test_lists_are_told_by_their_label_alone_when_uncompressed(tmp_path):
     assert isinstance(mrcz.readMRC(path)[0], list)
 
 
+@pytest.mark.parametrize("label", [b"MRCZ0.4.1", b"MRCZ0.5.10", b"MRCZ0.6.0"])
+def test_imod_copies_the_labels_of_python_mrczs_files(label, notices):
+    """And writes what they don't tell of: MZ is a count of slices there, and here the cell's."""
+    image = ramp((6, 4, 8), "f4")
+    data = mrc(image, label=label, nlabl=2, ispg=0, m=(16, 8, 3), cella=(24.0, 12.0, 6.0),
+               imod_stamp=IMOD_STAMP, imod_flags=4)
+    with notices() as said:
+        found, head = read(data)
+    assert_identical(found, image)
+    assert np.allclose(head["pixelsize"], [2.0, 1.5, 1.5])
+    assert not said
+
+
 @pytest.mark.parametrize("start,kind", [
     (b"\0\0\0\x04" + bytes(6) + b"\x10\0\0\0\0\x01", "DM4"), (b"II*\0\x08", "TIFF"),
     (b"\x93NUMPY\x01", "NumPy"), (b"\x89HDF\r\n\x1a\n", "HDF5"), (b"PK\x03\x04", "ZIP"),

@@ -18,6 +18,9 @@ _KINDS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
     (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"\x00\x05\x16\x07", "what macOS keeps beside a file (AppleDouble): the file is called so "
+                         "without ._ at its beginning"),
+    (b"version https://git-lfs", "a pointer of Git LFS: git lfs pull fetches the file"),
     (b"%PDF-", "a PDF document"),
     (b"<!DOCTYPE", "a web page"),
     (b"<html", "a web page"),

@@ -17,13 +17,21 @@ logger = logging.getLogger("mrcz")
 DEFAULT_SLICE_SPACING = 10.0
 """Å between slices where only [y, x] are given, as python-mrcz has it."""
 
+def _metres(prefix: str) -> tuple[str, ...]:
+    """Return how units of metres are spelled out."""
+    return tuple(f"{prefix}{each}" for each in ("meter", "metre", "meters", "metres"))
+
+
 _UNITS: dict[str, float] = {
-    **dict.fromkeys(("\\AA", "AA", "A", "\u00c5", "\u212b", "angstrom", "angstroms"), 1.0),
-    **dict.fromkeys(("pm", "picometer", "picometre"), 1e-2),
-    **dict.fromkeys(("nm", "nanometer", "nanometre"), 10.0),
-    **dict.fromkeys(("\\mum", "um", "\u00b5m", "\u03bcm", "micron", "microns"), 1e4),
-    **dict.fromkeys(("mm", "millimeter", "millimetre"), 1e7),
-    **dict.fromkeys(("m", "meter", "metre"), 1e10),
+    **dict.fromkeys(("\\AA", "AA", "A", "\u00c5", "\u212b", "\u00e5",
+                     "angstrom", "angstroms"), 1.0),
+    **dict.fromkeys(("pm", *_metres("pico")), 1e-2),
+    **dict.fromkeys(("nm", *_metres("nano")), 10.0),
+    **dict.fromkeys(("\\mum", "um", "\u00b5m", "\u03bcm", "micron", "microns", *_metres("micro")),
+                    1e4),
+    **dict.fromkeys(("mm", *_metres("milli")), 1e7),
+    **dict.fromkeys(("cm", *_metres("centi")), 1e8),
+    **dict.fromkeys(("m", *_metres("")), 1e10),
 }
 
 _told: set[str] = set()

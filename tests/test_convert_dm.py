@@ -125,7 +125,8 @@ def test_other_stacks_are_no_volumes(tmp_path, make, shape):
 
 
 @pytest.mark.parametrize(("units", "angstrom"), [
-    ("nm", 5), ("µm", 5000), ("Å", 0.5), ("A", 0.5), ("pm", 0.005), ("1/nm", 0), ("", 0)])
+    ("nm", 5), ("µm", 5000), ("Å", 0.5), ("A", 0.5), ("pm", 0.005), ("1/nm", 0), ("", 0),
+    ("nanometers", 5), ("Micrometers", 5000), ("micrometre", 5000), ("cm", 5e7), (" Å ", 0.5)])
 def test_units(tmp_path, make, caplog, units, angstrom):
     axes = [w.axis(0.5, 0, units)] * 3
     with caplog.at_level(logging.WARNING, "mrcz"):

@@ -304,6 +304,13 @@ def test_files_of_other_kinds(tmp_path, data, options):
         read_bytes(tmp_path, data, **options)
 
 
+@pytest.mark.parametrize(("data", "kind"), [(b"\0\5\x16\7\0\2\0\0Mac OS X", "macOS"),
+                                            (b"II*\0" + bytes(60), "TIFF")])
+def test_files_of_known_kinds_are_named(tmp_path, data, kind):
+    with pytest.raises(MRCFormatError, match=f"not a DM3 or DM4 file but .*{kind}"):
+        read_bytes(tmp_path, data)
+
+
 def test_an_empty_file(tmp_path):
     with pytest.raises(MRCTruncatedError, match="ends within it, in the header"):
         read_bytes(tmp_path, b"")

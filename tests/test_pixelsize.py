@@ -15,7 +15,8 @@ from .checks import read, written
 IMAGE = ramp((3, 5, 7), "f4")
 # Å in one of each unit.
 ANGSTROM_IN = {"\\AA": 1, "AA": 1, "A": 1, "Å": 1, "angstrom": 1, "nm": 10, "pm": 0.01,
-               "\\mum": 1e4, "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "m": 1e10}
+               "\\mum": 1e4, "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "m": 1e10,
+               "nanometers": 10, "micrometer": 1e4, "Micrometres": 1e4, "cm": 1e8}
 
 
 def size_read(data: bytes, **options):

@@ -19,6 +19,7 @@ import warnings
 from typing import Any, NamedTuple
 
 from ..errors import MRCFormatError, MRCTruncatedError
+from ..foreign import kind_of
 from ..sources import FileSource, Source
 from .array import DMArray
 from .types import BYTE, MAX_DEPTH, ArrayType, Order, StringType, TagType, describe
@@ -125,8 +126,10 @@ class TagParser:
         start = self.f.read(0, min(4, self._size))
         version = int.from_bytes(start, "big") if len(start) == 4 else None
         if version not in _VARIANTS and (version is not None or any(start)):
-            raise MRCFormatError("not a DM3 or DM4 file", path=self.filename, offset=0,
-                                 expected="version 3 or 4", found=version or start)
+            kind = kind_of(self.f.read(0, min(32, self._size)))
+            raise MRCFormatError(f"not a DM3 or DM4 file{f' but {kind}' if kind else ''}",
+                                 path=self.filename, offset=0, expected="version 3 or 4",
+                                 found=version or start)
         self._take(4, HEADER)
         self.version = version or 0
         self._variant = variant = _VARIANTS[self.version]

@@ -166,6 +166,14 @@ def test_uncompressed_copies_keep_what_a_section_is(name, tmp_path):
                                                             ("ispg", "m", "cella")]
 
 
+@pytest.mark.parametrize("fields", [{"origin": (1.0, float("nan"), 3.0)},
+                                    {"origin": (1e-38, 2.0, 3.0), "map": b"\0\0\x40\x41"}])
+def test_an_origin_that_is_none_is_not_carried_over(fields, tmp_path):
+    (tmp_path / "a.mrc").write_bytes(mrc(ramp((3, 4, 6), "f4"), **fields))
+    assert cli.main(["convert", "-q", str(tmp_path / "a.mrc"), str(tmp_path / "b.mrc")]) == 0
+    assert fields_of((tmp_path / "b.mrc").read_bytes())["origin"] == (0.0, 0.0, 0.0)
+
+
 def test_lists_are_told_by_their_label_alone_when_uncompressed(tmp_path):
     """MRC2014 has stacks, but no lists: our array, made a stack by another program, is none."""
     path = tmp_path / "a.mrc"

@@ -8,6 +8,7 @@ from the chunk's first byte, and the blocks, which `mrcz.blocks` takes out of it
 from __future__ import annotations
 
 import importlib.util
+import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ __all__ = [
     "parse_options",
     "read_chunk_header",
 ]
+
+
+logger = logging.getLogger("mrcz")
 
 
 def is_installed(package: str) -> bool:
@@ -282,6 +286,11 @@ def _parse_backend(compressor: str, backend: str | None) -> str:
         raise ValueError(f"backend must be None, 'blosc1' or 'blosc2', not {backend!r}")
     if compressor not in BLOSC1_COMPRESSORS and backend == "blosc1":
         raise ValueError(f"compressor {compressor!r} needs backend='blosc2', not {backend!r}")
+    if backend is None and not BLOSC_PRESENT and BLOSC2_PRESENT:
+        backend = "blosc2"
+        if compressor in BLOSC1_COMPRESSORS:  # the others have no older kind of chunk
+            logger.warning("without the package 'blosc' chunks are blosc2's, which python-mrcz "
+                           "before 0.6 and c-mrcz can't read: %s", _REMEDY)
     if backend == "blosc2" or compressor not in BLOSC1_COMPRESSORS:
         from . import codec2
 

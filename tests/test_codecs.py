@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,42 @@ def test_blosc1_is_the_default(backend):
     assert {chunk["version"] for chunk in chunks_of(data, 1024)} == {2}
     header = read(data)[1]
     assert (header["bloscFormat"], header["backend"]) == (1, "blosc1")
+
+
+BLOSC2_ALONE = """
+import io, runpy, sys, unittest
+sys.modules["blosc"] = None
+import numpy as np, mrcz
+assert mrcz.BLOSC_PRESENT is False and mrcz.CAN_COMPRESS is mrcz.BLOSC2_PRESENT
+image, file = np.arange(60, dtype="i2").reshape(3, 4, 5), io.BytesIO()
+try:
+    mrcz.writeMRC(image, file, compressor="zstd")
+except ImportError:
+    assert not mrcz.CAN_COMPRESS
+    sys.exit()
+assert mrcz.CAN_COMPRESS
+found, header = mrcz.readMRC(io.BytesIO(file.getvalue()))
+assert np.array_equal(found, image) and header["backend"] == "blosc2"
+try:
+    mrcz.writeMRC(image, file, compressor="zstd", backend="blosc1")
+except ImportError as error:
+    assert "'blosc'" in str(error), error
+else:
+    raise AssertionError("blosc1 without blosc")
+result = unittest.TestResult()
+names = runpy.run_path(sys.argv[1])
+unittest.defaultTestLoader.loadTestsFromTestCase(names["RoundTrip"]).run(result)
+assert result.wasSuccessful(), result.errors
+"""
+
+
+def test_blosc2_alone_compresses():
+    """As CAN_COMPRESS says, and as python-mrcz does; it was an ImportError."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOSC2_ALONE, str(Path(__file__).with_name("test_selftest.py"))],
+        capture_output=True, text=True, check=False, cwd=Path(mrcz.__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert ("can't read" in done.stderr) is mrcz.BLOSC2_PRESENT
 
 
 def test_constants_say_what_is_there():

@@ -11,7 +11,7 @@ from itertools import pairwise
 from .buffers import PIECE_BYTES
 from .checksums import can_hash, hash_of
 from .decoding import FrameDecoder
-from .errors import MRCError, MRCFormatError
+from .errors import MissingCodecError, MRCError, MRCFormatError
 from .frames import FrameTable
 from .header import HEADER_BYTES, Record
 from .intact import find_intact
@@ -86,6 +86,8 @@ def verify(
     ------
     OSError
         If the file can't be read.
+    MissingCodecError
+        If a package for the codec is not installed.
 
     Examples
     --------
@@ -125,6 +127,8 @@ def check_file(
             reader.record.nz * reader.record.frame_bytes
         ) as advance:
             found.extend(_findings(reader, deep, threads, advance))
+    except MissingCodecError:  # which says nothing of the file
+        raise
     except MRCError as error:
         found.append(_finding_of(error))
     return found
@@ -226,11 +230,17 @@ def _remainder_findings(source: Source, record: Record, end: int) -> Iterator[Fi
 def _frame_findings(
     reader: MRCReader, table: FrameTable, threads: int, advance: Advance | None
 ) -> list[Finding]:
-    """Decompress every frame, alone where one is damaged, so that it hides no other."""
+    """Decompress every frame, alone where one is damaged, so that it hides no other.
+
+    Raises
+    ------
+    MissingCodecError
+        If all need a package that is not installed; where some do, they may be damaged.
+    """
     trailer = reader.trailer
     checksums = None if trailer is None else trailer.checksums
     decoder = FrameDecoder(reader.source, reader.record, table, checksums)
-    found: list[Finding] = []
+    failed: list[tuple[int, MRCError]] = []
 
     nz, nbytes = reader.record.nz, reader.record.frame_bytes
     step = max(1, min(PIECE_BYTES // nbytes, nz // 256))  # so that a bar still moves
@@ -242,21 +252,23 @@ def _frame_findings(
             return error
         return None
 
-    def check(first: int) -> tuple[int, list[Finding]]:
+    def check(first: int) -> tuple[int, list[tuple[int, MRCError]]]:
         frames = range(first, min(first + step, nz))
         if problem(frames) is None:
             return len(frames), []
         alone = ((frame, problem(range(frame, frame + 1))) for frame in frames)
-        return len(frames), [_finding_of(error, frame) for frame, error in alone if error]
+        return len(frames), [(frame, error) for frame, error in alone if error]
 
-    def note(checked: tuple[int, list[Finding]]) -> None:
-        count, findings = checked
-        found.extend(findings)
+    def note(checked: tuple[int, list[tuple[int, MRCError]]]) -> None:
+        count, errors = checked
+        failed.extend(errors)
         if advance is not None:
             advance(count * nbytes)
 
     run_ordered(range(0, nz, step), check, note, threads=threads)
-    return found
+    if len(failed) == nz and all(isinstance(error, MissingCodecError) for _, error in failed):
+        raise failed[0][1]
+    return [_finding_of(error, frame) for frame, error in failed]
 
 
 def _finding_of(error: MRCError, frame: int | None = None) -> Finding:

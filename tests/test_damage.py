@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 import mrcz
 from mrcz import headerindex
+from mrcz.cli import main
 from mrcz.header import amend
 from mrcz.integrity import Finding
 from mrcz.reader import MRCReader
@@ -179,19 +181,41 @@ def test_damage_before_a_cut_is_told(tmp_path: Path) -> None:
     assert any("frames 200 to 299 are lost" in text for text in texts)
 
 
+def as_of_blosc2(path: Path, frames: range) -> None:
+    mrcz.writeMRC(NOISE[:3], path, compressor="zstd")
+    data = bytearray(path.read_bytes())
+    for start, _ in spans_of(path)[frames.start : frames.stop]:
+        data[start] = 5  # blosc2's version of chunks
+    path.write_bytes(data)
+
+
 def test_damage_is_told_where_a_codec_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A version that one damaged byte changed is no reason to say nothing of the others."""
     path = tmp_path / "a.mrcz"
-    mrcz.writeMRC(NOISE[:3], path, compressor="zstd")
-    data = bytearray(path.read_bytes())
-    for start, _ in spans_of(path):
-        data[start] = 5  # blosc2's version of chunks
-    path.write_bytes(data)
-    monkeypatch.setitem(__import__("sys").modules, "blosc2", None)
+    as_of_blosc2(path, range(1, 3))
+    monkeypatch.setitem(sys.modules, "blosc2", None)
     findings = mrcz.verify(path)
-    assert [finding.frame for finding in findings] == [0, 1, 2]
+    assert [finding.frame for finding in findings] == [1, 2]
     assert all("blosc2" in str(finding) for finding in findings)
+
+
+def test_a_missing_codec_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Intact files were called damaged where a package was missing."""
+    path, other = tmp_path / "a.mrcz", tmp_path / "b.mrcz"
+    as_of_blosc2(path, range(3))
+    mrcz.writeMRC(NOISE[:3], other, compressor="zstd")
+    monkeypatch.setitem(sys.modules, "blosc2", None)
+    with pytest.raises(mrcz.MissingCodecError, match="blosc2"):
+        mrcz.verify(path)
+    assert mrcz.verify(path, deep=False) == []
+    assert main(["verify", str(path), str(other)]) == 2  # which is that of files that can't be read
+    told = capsys.readouterr()
+    assert told.out == f"{other}: ok\n"
+    assert told.err.startswith("mrcz verify: ") and "blosc2" in told.err
 
 
 PACK: dict[str, Callable[[bytes], bytes]] = {

@@ -289,8 +289,7 @@ def _parse_backend(compressor: str, backend: str | None) -> str:
     if backend is None and not BLOSC_PRESENT and BLOSC2_PRESENT:
         backend = "blosc2"
         if compressor in BLOSC1_COMPRESSORS:  # the others have no older kind of chunk
-            logger.warning("without the package 'blosc' chunks are blosc2's, which python-mrcz "
-                           "before 0.6 and c-mrcz can't read: %s", _REMEDY)
+            _tell_of_blosc2()
     if backend == "blosc2" or compressor not in BLOSC1_COMPRESSORS:
         from . import codec2
 
@@ -302,6 +301,12 @@ def _parse_backend(compressor: str, backend: str | None) -> str:
         raise MissingCodecError(f"the installed blosc was built without {compressor!r}; "
                                 f"it has {', '.join(available_compressors())}")
     return "blosc1"
+
+
+@lru_cache(maxsize=1)  # once is enough
+def _tell_of_blosc2() -> None:
+    logger.warning("without the package 'blosc' chunks are blosc2's, which python-mrcz before 0.6 "
+                   "and c-mrcz can't read: %s", _REMEDY)
 
 
 @lru_cache(maxsize=1)

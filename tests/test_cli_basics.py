@@ -304,6 +304,7 @@ def test_demo(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert text.count("identical to the last bit") == 2
     assert "EMD-3001" in text
+    assert text.count("\n\n") == 2 and "\\" not in text  # an empty line, not "\n" in letters
 
 
 def test_demo_tells_a_difference(capsys, monkeypatch):

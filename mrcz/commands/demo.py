@@ -117,7 +117,8 @@ def _tell(args: argparse.Namespace, result: dict[str, Any]) -> None:
     if args.json:
         return
     shape = " x ".join(map(str, result["shape"]))
-    say(f"\n{result['name']}: {shape}, {result['dtype']}")
+    say()
+    say(f"{result['name']}: {shape}, {result['dtype']}")
     say(f"  size   {size_text(result['bytes'])} -> {size_text(result['file_bytes'])} "
         f"({result['compressor'] or 'uncompressed'}), ratio {result['ratio']:.2f}")
     say(f"  write  {size_text(result['write_bytes_per_second'])}/s")

@@ -227,6 +227,9 @@ def _as_array(image: Any) -> Any:
         not is_dask(image)
     ):
         return _as_array(image.data)  # xarray's
+    if is_dask(image) and np.isnan(image.shape).any():
+        raise ValueError(f"input_image is a dask array that doesn't know its shape, "
+                         f"{image.shape}: call its compute_chunk_sizes() first")
     if (
         isinstance(getattr(image, "dtype", None), np.dtype)
         and hasattr(image, "shape")

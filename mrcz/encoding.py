@@ -121,11 +121,12 @@ class FrameEncoder(ChunkPlacer):
         Raises
         ------
         ValueError, TypeError
-            If a pixel can't be stored.
+            If a frame has another shape, or a pixel can't be stored.
         OSError
             If the file can't be written.
         """
         self._stored = StoredFrames(frames, self._format, self._first + len(self.lengths))
+        self._stored.require_shape()
         before = (self.end, self.statistics)
         count = len(self.lengths)
         try:

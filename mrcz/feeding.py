@@ -85,11 +85,13 @@ class FrameFeed:
         Raises
         ------
         ValueError, TypeError
-            If there is no room for them, or a pixel can't be stored.
+            If there is no room for them, they are not as many as announced, or a pixel can't
+            be stored.
         OSError
             If the file can't be written.
         """
-        self._require_room(container.shape[0])
+        announced, before = container.shape[0], self.count
+        self._require_room(announced)
         client = None
         if container.is_dask:
             from .plugins.cluster import client_in_use
@@ -104,6 +106,8 @@ class FrameFeed:
             for slab in container.slabs():
                 self.write_slab(slab)
         assert self.encoder is not None  # containers are never empty
+        if announced and self.count - before != announced:  # a lazy array may not keep its word
+            raise ValueError(f"{announced} frames were announced, but {self.count - before} came")
         return self.encoder
 
     def write_slab(self, frames: Sequence[Pixels]) -> None:

@@ -40,6 +40,8 @@ def spooled(
     ------
     OSError
         If the temporary folder has no space for the array.
+    ValueError
+        If a chunk is not of the size that the array says.
     """
     import tempfile
 
@@ -48,14 +50,18 @@ def spooled(
     assert array.numblocks[0] == 1
     places = [(slice(y, y + ny), slice(x, x + nx)) for (y, ny), (x, nx)
               in product(_starts(array.chunks[1]), _starts(array.chunks[2]))]
-    blocks = array.to_delayed().ravel()
+    blocks, shapes = array.to_delayed().ravel(), list(product(*array.chunks))
     together = max(1, _TOGETHER_BYTES * len(blocks) // max(1, array.nbytes))
     with tempfile.TemporaryFile(dir=config.get("temporary-directory", None)) as file:
         for first in range(0, len(blocks), together):
-            for block in compute(*blocks[first : first + together]):
+            computed = compute(*blocks[first : first + together])
+            for block, shape in zip(computed, shapes[first:], strict=False):
+                if block.shape != shape:
+                    raise ValueError(f"a chunk of the dask array has the shape {block.shape}, "
+                                     f"where {shape} was announced")
                 pixels = np.asarray(block).astype(array.dtype, "C", "same_kind", copy=False)
                 file.write(pixels.reshape(-1).view(np.uint8).data)
-            del block, pixels  # or they would live on while the next are computed
+            del computed, block, pixels  # or they would live on while the next are computed
         for start in range(0, len(array), most):
             stop = min(start + most, len(array))
             frames = np.empty((stop - start, *array.shape[1:]), array.dtype)

@@ -100,6 +100,21 @@ class StoredFrames:
     def __len__(self) -> int:
         return len(self.frames)
 
+    def require_shape(self) -> None:
+        """Check that all are as large as the format has them: a lazy array may not keep its word.
+
+        Raises
+        ------
+        ValueError
+            If one isn't.
+        """
+        expected = (self._format.ny, self._format.nx)
+        frames = self.frames[:1] if isinstance(self.frames, np.ndarray) else self.frames
+        for number, frame in enumerate(frames, self.number):
+            if frame.shape != expected:
+                raise ValueError(f"frame {number} has the shape {frame.shape} (ny, nx), where "
+                                 f"{expected} was announced")
+
     @property
     def is_plain(self) -> bool:
         """Whether all of them lie in memory one behind the other, as they are stored."""

@@ -177,7 +177,7 @@ def readMRC(  # noqa: N802
                               fileConvention=fileConvention, n_threads=n_threads,
                               verify=verify)
                 return (stack if idx is None else stack[key_of(idx, frames)]), header
-            image = map_frames(reader, MRCfilename, frames)
+            image = map_frames(reader, frames)
         else:
             target = None if out is None else checked_out(out, reader, frames, idx)
             nbytes = len(frames) * math.prod(reader.shape[1:]) * reader.dtype.itemsize

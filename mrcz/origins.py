@@ -66,7 +66,11 @@ def _from_url(url: str) -> Source:
     opener = _opener_of(source)
     if opener is None:
         return source
-    stream = StreamSource(opener(source.open_stream()), url)
+    def opened() -> IO[bytes]:
+        stream: IO[bytes] = opener(source.open_stream())
+        return stream
+
+    stream = StreamSource(opened(), url, opened)
     stream.identity = source.identity
     return stream
 

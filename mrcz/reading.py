@@ -68,12 +68,11 @@ def can_map(reader: MRCReader, file: File, frames: range) -> bool:
     )
 
 
-def map_frames(reader: MRCReader, file: File, frames: range) -> Pixels:
+def map_frames(reader: MRCReader, frames: range) -> Pixels:
     """Return frames as a memory map."""
     start, _ = reader.table.span(frames.start, len(frames))
-    assert isinstance(file, (str, bytes, os.PathLike))
     shape = (len(frames), *reader.shape[1:])
-    return np.memmap(os.fsdecode(file), reader.record.disk_dtype, "c", start, shape)
+    return np.memmap(reader.source.name, reader.record.disk_dtype, "c", start, shape)
 
 
 def key_of(idx: int | tuple[int, int], frames: range) -> Any:

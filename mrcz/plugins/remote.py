@@ -14,18 +14,21 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from ..disk import AtomicFile
-from ..errors import MissingCodecError
+from ..errors import MissingCodecError, MRCError
 from ..locks import ForkSafeLock
+from ..scratch import Scratch
 from ..sinks import Sink
 from ..sources import SizedSource
 
 __all__ = ["RemoteFile", "RemoteSource", "local_path", "open_remote"]
 
 _LEAST_BYTES = 1 << 12
+_PRECONDITION_FAILED = 412
 _KEPT = 16
 """Answers that are kept, of at most `RemoteSource.request_bytes` each."""
-_VERSION_KEYS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "modified", "created",
-                 "version", "generation", "md5Hash")  # fmt: skip
+_VERSION_KEYS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "mtime",
+                 "modified", "created", "version", "generation", "Content-MD5", "Digest",
+                 "md5Hash")  # fmt: skip
 """What the file systems call a change of a file."""
 
 
@@ -61,6 +64,11 @@ def _file_system(url: str) -> tuple[Any, str]:
         files, path = url_to_fs(url)
     except ImportError as error:
         raise MissingCodecError(f"{url}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{url}: {error}") from error
+    except Exception:  # of an archive on a server, into which it has looked already
+        with _naming(url):
+            raise
     return files, path
 
 
@@ -76,6 +84,8 @@ def _naming(url: str) -> Iterator[None]:
     except (IsADirectoryError, MemoryError):
         raise
     except Exception as error:  # each file system has errors of its own
+        if getattr(error, "status", None) == _PRECONDITION_FAILED:
+            raise MRCError(f"{url} has changed since it was opened; open it anew") from error
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
 
 
@@ -98,9 +108,11 @@ class RemoteSource(SizedSource):
     def __init__(self, url: str, files: Any, path: str) -> None:
         self.name = url
         self._files = files
+        self._pid = os.getpid()
         self._path = path
         self._lock = ForkSafeLock()
         self._kept: dict[int, bytes] = {}
+        self._whole: Scratch | None = None
         with _naming(url):
             info = files.info(path)
         if info.get("type") == "directory":
@@ -109,19 +121,23 @@ class RemoteSource(SizedSource):
             raise OSError(errno.ESPIPE, "the server doesn't tell how long the file is", url)
         self._size = int(info["size"])
         self.identity = (self._size, *(str(info[key]) for key in _VERSION_KEYS if key in info))
+        self._condition = _if_unchanged(files, info)
 
     def read_into(self, offset: int, view: memoryview) -> None:  # noqa: D102
         wanted = len(view)
         if offset + wanted > self._size:
             raise self._truncated(offset, wanted, max(0, self._size - offset))
-        if wanted > self.request_bytes:
+        whole = self._whole
+        if whole is not None:
+            whole.read_into(offset, view)
+        elif wanted > self.request_bytes:
             view[:] = self._fetch(offset, wanted)
-            return
-        data = self._find(offset, wanted)
-        if data is None:
-            data = self._fetch(offset, min(max(wanted, _LEAST_BYTES), self._size - offset))
-            self._keep(offset, data)
-        view[:] = data[:wanted]
+        else:
+            data = self._find(offset, wanted)
+            if data is None:
+                data = self._fetch(offset, min(max(wanted, _LEAST_BYTES), self._size - offset))
+                self._keep(offset, data)
+            view[:] = data[:wanted]
 
     def _find(self, offset: int, wanted: int) -> bytes | None:
         with self._lock():
@@ -138,18 +154,54 @@ class RemoteSource(SizedSource):
 
     def _fetch(self, offset: int, count: int) -> bytes:
         with _naming(self.name):
-            data = self._files.cat_file(self._path, start=offset, end=offset + count)
+            data = self._file_system().cat_file(self._path, start=offset, end=offset + count,
+                                                **self._condition)
         if len(data) == self._size > count:  # a server that knows no ranges sends it all
+            self._keep_whole(data)
             data = data[offset : offset + count]
         if len(data) != count:
             raise self._truncated(offset, count, len(data))
         return bytes(data)
 
+    def _keep_whole(self, data: bytes) -> None:
+        with self._lock():
+            if self._whole is None:
+                whole = Scratch()
+                whole.write(0, data)
+                self._whole = whole
+
+    def _file_system(self) -> Any:
+        """Return the file system, in a forked process a new one: fsspec's thread stayed behind."""
+        if self._pid != os.getpid():
+            self._files, _ = _file_system(self.name)
+            self._pid = os.getpid()
+        return self._files
+
     def open_stream(self) -> IO[bytes]:
         """Return a file object that reads from the start."""
         with _naming(self.name):
-            stream: IO[bytes] = self._files.open(self._path, "rb")
+            stream: IO[bytes] = self._file_system().open(self._path, "rb")
             return stream
+
+    def close(self) -> None:  # noqa: D102
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            whole.close()
+
+    def __del__(self) -> None:  # what useMemmap=True returns is never closed by its user
+        if hasattr(self, "_whole"):
+            self.close()
+
+
+def _if_unchanged(files: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """Return what has a web server refuse to send parts of any file but the one that was opened.
+
+    Other stores are not asked: parts of a file that was replaced meanwhile go unnoticed.
+    """
+    tag = info.get("ETag", "")
+    if "http" not in files.protocol or not tag.startswith('"'):  # a weak one is equal to none
+        return {}
+    return {"headers": files.kwargs.get("headers", {}) | {"If-Match": tag}}
 
 
 class RemoteFile(Sink):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import http.server
+import os
 import pickle
 import re
+import signal
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
@@ -159,6 +165,10 @@ def test_file_urls_are_paths(tmp_path):
     mrcz.writeMRC(MOVIE, f"file://{tmp_path}/a.mrcz", compressor="zstd")
     assert [file.name for file in tmp_path.iterdir()] == ["a.mrcz"]
     assert np.array_equal(mrcz.readMRC(f"file://{tmp_path}/a.mrcz")[0], MOVIE)
+    mrcz.writeMRC(MOVIE, tmp_path / "a b%20c.mrc")
+    mapped = mrcz.readMRC(f"file://{tmp_path}/a b%20c.mrc", useMemmap=True)[0]
+    assert isinstance(mapped, np.memmap)
+    assert np.array_equal(mapped, MOVIE)
 
 
 def test_pickles_and_notices_change(put_file):
@@ -236,7 +246,7 @@ def test_a_failed_upload_names_the_url(memory, monkeypatch, tmp_path):
 def test_errors_name_the_url(memory, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"memory://none\.mrc"):
         mrcz.open("memory://none.mrc")
-    with pytest.raises(ValueError, match="nosuch"):
+    with pytest.raises(ValueError, match=r"nosuch://a\.mrc"):
         mrcz.open("nosuch://a.mrc")
     with pytest.raises(ImportError, match=r"s3://bucket/a\.mrc"):  # s3fs is not installed here
         mrcz.open("s3://bucket/a.mrc")
@@ -252,8 +262,25 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
     sent: list[int]
     knows_ranges = True
+    dates = True
+    tags = False
+
+    def send_header(self, keyword, value):
+        if keyword != "Last-Modified" or self.dates:
+            super().send_header(keyword, value)
+
+    def end_headers(self):
+        if self.tags:
+            self.send_header("ETag", self.tag())
+        super().end_headers()
+
+    def tag(self):
+        return f'"{zlib.crc32((Path(self.directory) / self.path.lstrip("/")).read_bytes()):x}"'
 
     def do_GET(self):
+        if self.tags and self.headers.get("If-Match", self.tag()) != self.tag():
+            self.send_error(412)
+            return
         data = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
         wanted = self.headers.get("Range")
         if wanted and self.knows_ranges:
@@ -272,10 +299,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server(tmp_path, request):
+@contextmanager
+def serving(tmp_path: Path, **options: bool) -> Iterator[tuple[str, list[int]]]:
     sent: list[int] = []
-    kind = type("Handler", (_Handler,), {"sent": sent, "knows_ranges": request.param})
+    kind = type("Handler", (_Handler,), {"sent": sent, **options})
 
     def handler(*args):
         return kind(*args, directory=str(tmp_path))
@@ -283,12 +310,19 @@ def server(tmp_path, request):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
         thread = threading.Thread(target=httpd.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{httpd.server_port}", sent
-        httpd.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{httpd.server_port}", sent
+        finally:
+            httpd.shutdown()
+            thread.join()
 
 
-@pytest.mark.parametrize("server", [True], indirect=True)
+@pytest.fixture
+def server(tmp_path, request):
+    with serving(tmp_path, knows_ranges=getattr(request, "param", True)) as served:
+        yield served
+
+
 def test_ranges_are_asked_of_http(server, tmp_path):
     url, sent = server
     mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
@@ -308,6 +342,83 @@ def test_http_servers_without_ranges_do(server, tmp_path):
     mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
     with mrcz.open(f"{url}/a.mrcz") as stack:
         assert np.array_equal(stack[9], MOVIE[9])
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("server", [False], indirect=True)
+def test_servers_without_ranges_send_a_file_once(server, tmp_path, compressor, monkeypatch):
+    monkeypatch.setattr("mrcz.scratch._MOST_IN_MEMORY", 1 << 16)
+    movie = np.random.default_rng(0).poisson(9, (9, 1024, 1024)).astype("int16")
+    url, sent = server
+    mrcz.writeMRC(movie, tmp_path / "a.mrcz", compressor=compressor)
+    stack = mrcz.open(f"{url}/a.mrcz", cache_bytes=0)
+    assert np.array_equal(stack[:], movie)
+    assert np.array_equal(stack[7, 100:200], movie[7, 100:200])
+    assert sent == [(tmp_path / "a.mrcz").stat().st_size]
+    del stack  # without a warning of a temporary file that nobody closes
+    gc.collect()
+
+
+@pytest.mark.parametrize("options", [{}, {"tags": True}, {"tags": True, "dates": False}])
+def test_a_change_on_a_server_is_noticed(tmp_path, options):
+    path = tmp_path / "a.mrc"
+    with serving(tmp_path, **options) as (url, _):
+        mrcz.writeMRC(MOVIE, path)
+        os.utime(path, (1e9, 1e9))
+        with mrcz.open(f"{url}/a.mrc") as stack:
+            token, data = stack.__dask_tokenize__(), pickle.dumps(stack)
+        mrcz.writeMRC(MOVIE + np.int16(1), path)  # of the same length
+        with mrcz.open(f"{url}/a.mrc") as stack:
+            assert stack.__dask_tokenize__() != token
+        with pytest.raises(mrcz.MRCError, match="changed"):
+            pickle.loads(data)[5]
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_parts_of_two_files_are_not_mixed(tmp_path, compressor):
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(MOVIE, path, compressor=compressor)
+    with serving(tmp_path, tags=True) as (url, _), mrcz.open(f"{url}/a.mrcz") as stack:
+        assert np.array_equal(stack[5], MOVIE[5])
+        mrcz.writeMRC(MOVIE + np.int16(1), path, compressor=compressor)
+        with pytest.raises(mrcz.MRCError, match=re.escape(f"{url}/a.mrcz has changed")):
+            stack[60]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system doesn't fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("name", ["a.mrcz", "a.mrc", "a.mrc.gz"])
+def test_a_forked_process_reads_on(server, tmp_path, name):
+    url, _ = server
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrc")
+    (tmp_path / "a.mrc.gz").write_bytes(gzip.compress((tmp_path / "a.mrc").read_bytes(), 1))
+    with mrcz.open(f"{url}/{name}") as stack:
+        assert np.array_equal(stack[3], MOVIE[3])
+        child = os.fork()
+        if not child:
+            signal.alarm(60)  # rather than to wait for a thread that was left behind
+            code = 1
+            try:
+                code = 0 if np.array_equal(stack[90], MOVIE[90]) else 2
+            finally:
+                os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0
+        assert np.array_equal(stack[91], MOVIE[91])
+
+
+def test_archives_on_servers(server, tmp_path):
+    url, _ = server
+    mrcz.writeMRC(MOVIE, tmp_path / "a.mrcz", compressor="zstd")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.mrcz", "in/a.mrcz")
+    inside = f"zip://in/a.mrcz::{url}/a.zip"
+    assert np.array_equal(mrcz.readMRC(inside, idx=5)[0], MOVIE[5])
+    (tmp_path / "b.zip").write_bytes(bytes(5000))
+    for archive, error in [("none", FileNotFoundError), ("b", OSError)]:
+        inside = f"zip://in/a.mrcz::{url}/{archive}.zip"
+        with pytest.raises(error, match=re.escape(inside)):
+            mrcz.open(inside)
 
 
 def test_a_server_that_is_not_there_is_named():

@@ -16,15 +16,13 @@ from ..header import VOLUME
 from ..ioDM4 import readDM4
 from ..ioMRC import writeMRC
 from ..stack import Stack
+from ..units import angstrom_per, is_length
 
 __all__ = ["get_reader", "write_image"]
 
 Layer = tuple[Any, dict[str, Any], str]
 
 _DM_SUFFIXES = (".dm3", ".dm4")
-_ANGSTROM = {"\u00c5": 1.0, "angstrom": 1.0, "nanometer": 10.0, "nm": 10.0, "micrometer": 1e4,
-             "\u00b5m": 1e4, "um": 1e4, "picometer": 1e-2, "pm": 1e-2, "millimeter": 1e7,
-             "meter": 1e10}  # fmt: skip
 
 
 def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Layer]] | None:
@@ -131,5 +129,6 @@ def _pixelsize(meta: dict[str, Any]) -> list[float]:
     scale = [float(size) for size in meta.get("scale") or ()]
     units = [str(unit) for unit in meta.get("units") or ()]
     units += ["pixel"] * (len(scale) - len(units))
-    sizes = [size * _ANGSTROM.get(unit, 0.0) for size, unit in zip(scale, units, strict=True)]
+    sizes = [size * angstrom_per(unit) if is_length(unit) else 0.0
+             for size, unit in zip(scale, units, strict=True)]
     return ([0.0] * 3 + sizes)[-3:]

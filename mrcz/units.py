@@ -17,6 +17,7 @@ logger = logging.getLogger("mrcz")
 DEFAULT_SLICE_SPACING = 10.0
 """Å between slices where only [y, x] are given, as python-mrcz has it."""
 
+
 def _metres(prefix: str) -> tuple[str, ...]:
     """Return how units of metres are spelled out."""
     return tuple(f"{prefix}{each}" for each in ("meter", "metre", "meters", "metres"))

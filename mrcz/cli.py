@@ -23,7 +23,7 @@ from .errors import MRCError
 
 __all__ = ["build_parser", "main"]
 
-OK, FAILED, WRONG_ARGUMENTS, INTERRUPTED, UNREAD, TERMINATED = 0, 1, 2, 130, 141, 143
+FAILED, WRONG_ARGUMENTS, INTERRUPTED, UNREAD, TERMINATED = 1, 2, 130, 141, 143
 """The last three are what shells make of SIGINT, SIGPIPE and SIGTERM."""
 
 EPILOG = """\

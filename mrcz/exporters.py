@@ -74,10 +74,12 @@ def write_tiff(
 
     Parameters
     ----------
-    path, pieces, shape, dtype, largest
+    path, pieces, shape, dtype
         As of `write_npy`.
     pixelsize : list of float
         [z, y, x] in Å; y and x are written where TIFF can tell them.
+    largest
+        As of `write_npy`.
 
     Raises
     ------

@@ -62,10 +62,12 @@ def submit_on_file(
 
     Parameters
     ----------
-    function, args, kwargs
+    function : callable
         What to call.
     position, name
         Which argument is the file, if it is given by position, and by name.
+    args, kwargs
+        What to call it with.
     """
     if len(args) > position:
         args = (*args[:position], _absolute(args[position]), *args[position + 1 :])

@@ -134,6 +134,8 @@ def run_copies(
 
     Parameters
     ----------
+    args : Namespace
+        Of the command line.
     compressed : bool
         What the files must be.
     rename : callable

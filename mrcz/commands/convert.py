@@ -69,9 +69,9 @@ examples:
   mrcz convert *.tif compressed/                       a folder that exists
   mrcz convert session/ compressed/                    every image below session/
 
-The name of OUT says what is written: .mrcz compressed; .mrc, .mrcs, .map, .rec, .st, .ali
-not, or packed as a whole with .gz, .bz2 or .xz behind; .npy; .tif. Read are, by content, all
-of these, .npz, DM4, DM3 and EER, and what HyperSpy knows where it is installed.
+The name of OUT says what is written: .mrcz compressed; .mrc, .mrcs, .map, .rec, .st, .ali,
+.ccp4 not, or packed as a whole with .gz, .bz2 or .xz behind; .npy; .tif. Read are, by content,
+all of these, .npz, DM4, DM3 and EER, and what HyperSpy knows where it is installed.
 """
 
 

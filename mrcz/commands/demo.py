@@ -74,7 +74,7 @@ def counting_movie(shape: tuple[int, int, int] = MOVIE_SHAPE) -> Pixels:
 
     Returns
     -------
-    (nz, ny, nx) array of uint8 values as int8
+    (nz, ny, nx) array of int8
         Poisson counts.
     """
     random = np.random.default_rng(2014)

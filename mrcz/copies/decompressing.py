@@ -39,10 +39,12 @@ def decompress_file(
 
     Parameters
     ----------
-    path, output, threads, advance
-        As of `compress_file`.
-    force, delete_original
+    path, output : str
+        The file, and where its copy goes.
+    force, delete_original : bool
         As in `CompressOptions`.
+    threads, advance
+        As of `compress_file`; `advance` is told the bytes once.
 
     Raises
     ------

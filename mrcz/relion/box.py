@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from mrcz.errors import MRCFormatError
-from mrcz.relion.blocks import StarBlock, atomic_text
+from mrcz.relion.blocks import StarBlock
 from mrcz.relion.starwrite import write_star
 
-__all__ = ["box_to_star", "centres", "read_box", "write_box"]
+__all__ = ["box_to_star", "centres", "read_box"]
 
 
 def read_box(path: str | os.PathLike[str]) -> np.ndarray:
@@ -50,12 +50,6 @@ def read_box(path: str | os.PathLike[str]) -> np.ndarray:
                                  expected=f"{expected} numbers", found=len(row))
         rows.append(row)
     return np.array(rows, np.float64).reshape(len(rows), -1 if rows else 4)
-
-
-def write_box(path: str | os.PathLike[str], boxes: np.ndarray) -> None:
-    """Write rows of ``x y width height ...`` (pixels) as EMAN does, with tabs between them."""
-    with atomic_text(path) as out:
-        out.writelines("\t".join(f"{v:.15g}" for v in row) + "\n" for row in boxes.tolist())
 
 
 def centres(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

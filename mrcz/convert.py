@@ -48,7 +48,7 @@ def dm_to_mrcz(
 
     Frames are read and written a few at a time, so a movie may be larger than memory.
     What the tags tell goes into the header: pixel size, voltage, spherical aberration and
-    gain; and into the metadata: ``'exposure'`` (s), ``'imageInfo'`` as of `DMImage`, and
+    gain; and into the metadata: ``'exposure'`` (s), ``'imageInfo'`` as of `mrcz.ioDM4.DMImage`, and
     ``'dm4'``, all tags but long arrays.
 
     Parameters

@@ -37,7 +37,7 @@ class readDM4(TagParser):  # noqa: N801
     tags : dict
         All tags: directories are dicts, or lists where their entries have no names;
         structs are tuples and arrays are lists; large arrays, and the pixels of images,
-        are `DMArray`, which stay in the file.
+        are `mrcz.ioDM4.DMArray`, which stay in the file.
     version : int
         3 or 4; with ``permissive=True`` 0, if the file is cut before it.
     order : str

@@ -30,7 +30,7 @@ _LEAST_LEFT = 1000
 
 @dataclass
 class RepairReport:
-    """What `repair` did.
+    """What `mrcz.repair` did.
 
     Attributes
     ----------

@@ -228,7 +228,7 @@ class TagParser:
         -------
         int, float, bool, str, tuple, list or DMArray
             A struct is a tuple, an array a list.  What is larger than 64 KiB, and the pixels
-            of images, are a `DMArray`.
+            of images, are a `mrcz.ioDM4.DMArray`.
         """
         self._path = parent
         start = self._variant.value

@@ -26,7 +26,7 @@ logger = logging.getLogger("mrcz")
 
 @dataclass(frozen=True)
 class FileResult:
-    """What became of one file of `compress_many`.
+    """What became of one file of `mrcz.compress_many`.
 
     Attributes
     ----------

@@ -5,6 +5,7 @@ should be in memory, so that no disk is timed), and has each reader read them, i
 each time in a process of its own, after its imports.  Prints medians and ratios, and
 fails if one of the bars is missed or two readers do not read the same.
 
+    pip install rosettasciio ncempy
     python utils/benchmark_dm4.py /dev/shm
 """
 

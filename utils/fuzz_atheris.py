@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of a parser with atheris (``pip install atheris``, CPython <= 3.11).
+"""Coverage-guided fuzzing of a parser with atheris (``pip install atheris``, CPython 3.11 to 3.13).
 
 ``python utils/fuzz_atheris.py header -max_total_time=600``: the first word names the parser,
 the rest goes to libFuzzer. Raises, and so stops, at the first exception that is not ours.

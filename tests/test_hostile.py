@@ -112,24 +112,18 @@ def test_what_is_no_mrc_file_is_refused(data):
     refused(data)
 
 
-@pytest.mark.parametrize("field,offset,form", [("nbytes", 4, "i"), ("blocksize", 8, "i"),
-                                               ("cbytes", 12, "i")])
+@pytest.mark.parametrize("offset", [4, 8, 12], ids=["nbytes", "blocksize", "cbytes"])
 @pytest.mark.parametrize("value", [0, 1, 15, -1, -2**31, 2**31 - 1, 1 << 20, 2639, 2641])
 @pytest.mark.parametrize("chunk", [0, 3])
-def test_chunks_that_lie_are_refused(field, offset, form, value, chunk):
+def test_chunks_that_lie_are_refused(offset, value, chunk):
     data = packed()
     start = 1024
     for _ in range(chunk):
         start += struct.unpack_from("<i", data, start + 12)[0]
     if struct.unpack_from("<i", data, start + offset)[0] == value:
         pytest.fail("the lie is the truth: choose another value")
-    struct.pack_into("<" + form, data, start + offset, value)
-    try:
-        found, _ = read(bytes(data))
-    except REFUSALS:
-        return
-    assert field == "blocksize"  # alone may be changed without changing what is decoded
-    assert found.shape == IMAGE.shape
+    struct.pack_into("<i", data, start + offset, value)
+    refused(bytes(data))
 
 
 @pytest.mark.parametrize("version", [0, 77, 255])
@@ -178,12 +172,9 @@ def test_slices_that_do_not_divide(slices):
 
 @pytest.mark.parametrize("value", ["-1", "3", "1e9", '"two"', "null", "[1]", "true", "1.5"])
 def test_json_slices_that_cannot_be(value):
-    """A file's own `slices` may be nonsense: refused or ignored, but the pixels are not garbled."""
+    """A file's own `slices` may be nonsense: it is ignored, and the pixels are not garbled."""
     data = mrc(IMAGE, extended=b'{"slices": ' + value.encode() + b"}", exttyp=b"json")
-    try:
-        found, _ = read(data)
-    except REFUSALS:
-        found, _ = read(data, slices=0)
+    found, _ = read(data)
     assert_identical(np.concatenate([np.atleast_3d(f).reshape(-1, 33, 40) for f in found]),
                      IMAGE)
 

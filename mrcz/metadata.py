@@ -37,11 +37,11 @@ _BOM = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-1
 def encode(meta: Mapping[Any, Any] | None) -> bytes:
     """Return `meta` as UTF-8 JSON, ``b''`` for None or an empty dict.
 
-    NumPy scalars and arrays become numbers and lists, an Enum member
-    ``'Enum.Class.NAME'`` (an IntEnum or StrEnum its value), dates ISO 8601 text, paths
-    text, an object with a ``serialize()`` method what that returns, keys text. NaN and
-    infinity are written as ``NaN`` and ``Infinity``, as most JSON programs in Python
-    read them.
+    NumPy scalars and arrays become numbers and lists, sets lists (sorted), an Enum member
+    ``'Enum.Class.NAME'`` (an IntEnum or StrEnum its value), dates ISO 8601 text, paths and
+    bytes of UTF-8 text, an object with a ``serialize()`` method what that returns, keys
+    text. NaN and infinity are written as ``NaN`` and ``Infinity``, as most JSON programs in
+    Python read them.
 
     Parameters
     ----------

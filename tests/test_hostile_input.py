@@ -8,7 +8,6 @@ import json
 import struct
 import sys
 import tracemalloc
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -313,24 +312,6 @@ def test_a_repaired_file_is_not_larger_than_what_was_lost(tmp_path: Path) -> Non
         mrcz.repair(path, tmp_path / "b.mrcz")
     path.write_bytes(with_field(mrc(IMAGE), "dims", (40, 33, 400)))
     assert mrcz.repair(path, tmp_path / "b.mrcz").recovered == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("level", [256, 5000])
-def test_dm_tags_nested_too_deep(tmp_path: Path, level: int) -> None:
-    from . import dm_writer as w
-
-    tree: object = w.int32(1)
-    for _ in range(200):
-        tree = [tree]
-    data = w.dm_bytes({"a": tree})
-    path = tmp_path / "deep.dm4"
-    path.write_bytes(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        try:
-            mrcz.readDM4(path)
-        except REFUSALS as error:
-            assert str(error)
 
 
 def test_errors_cross_process_borders(tmp_path: Path) -> None:

@@ -8,13 +8,22 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # imported when first used: it costs a tenth of importing mrcz
-    from concurrent.futures import Future, ThreadPoolExecutor
-
 from .arguments import integer
 from .sources import anchored, is_url
 
-__all__ = ["log_failure", "set_workers", "submit", "submit_on_file"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+else:  # imported when first asked for, as by `typing.get_type_hints`: it takes a millisecond
+
+    def __getattr__(name: str) -> Any:
+        if name != "Future":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from concurrent.futures import Future
+
+        return Future
+
+
+__all__ = ["Future", "log_failure", "set_workers", "submit", "submit_on_file"]
 
 logger = logging.getLogger("mrcz")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future
 from typing import Any
 
 from . import futures
@@ -83,7 +82,7 @@ class readDM4(TagParser):  # noqa: N801
 
 
 def asyncReadDM4(filename: str | os.PathLike[str], *args: Any,  # noqa: N802
-                 **kwargs: Any) -> Future[readDM4]:
+                 **kwargs: Any) -> futures.Future[readDM4]:
     """Read a Gatan file in the background.
 
     Parameters

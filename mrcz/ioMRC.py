@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from . import futures
 from .codec import BLOSC2_PRESENT, BLOSC_PRESENT
 from .containers import Container, contain
-from .futures import log_failure, set_workers, submit_on_file
 from .header import HEADER_BYTES
 from .headerdict import HeaderDict, tell_of_keys
 from .headerio import defaultHeader, readBloscHeader, readMRCHeader, writeMRCHeader
@@ -34,9 +34,6 @@ from .sources import FileObjectSource
 from .stack import Stack
 from .targets import open_sink
 from .writer import StackWriter
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 __all__ = [
     "BLOSC1_CODECS",
@@ -319,7 +316,9 @@ def _is_all(shape: Any, container: Container, image: Any) -> bool:
     return any(np.array_equal(shape, own) for own in (container.shape, getattr(image, "shape", ())))
 
 
-def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  # noqa: N802
+def asyncReadMRC(  # noqa: N802
+    *args: Any, **kwargs: Any
+) -> futures.Future[tuple[Any, HeaderDict]]:
     """Call `readMRC` in the background.
 
     Parameters
@@ -343,10 +342,10 @@ def asyncReadMRC(*args: Any, **kwargs: Any) -> Future[tuple[Any, HeaderDict]]:  
     array([[0, 1, 2],
            [3, 4, 5]], dtype=int16)
     """
-    return submit_on_file(readMRC, 0, "MRCfilename", args, kwargs)
+    return futures.submit_on_file(readMRC, 0, "MRCfilename", args, kwargs)
 
 
-def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
+def asyncWriteMRC(*args: Any, **kwargs: Any) -> futures.Future[None]:  # noqa: N802
     """Call `writeMRC` in the background; the arrays must not change until it is done.
 
     A failure is also logged as an error, and jobs that are waiting are finished before
@@ -368,9 +367,9 @@ def asyncWriteMRC(*args: Any, **kwargs: Any) -> Future[None]:  # noqa: N802
     >>> writing = asyncWriteMRC(np.zeros((2, 3), "int16"), io.BytesIO(), compressor="zstd")
     >>> writing.result()
     """
-    future = submit_on_file(writeMRC, 1, "MRCfilename", args, kwargs)
+    future = futures.submit_on_file(writeMRC, 1, "MRCfilename", args, kwargs)
     name = kwargs.get("MRCfilename", args[1] if len(args) > 1 else "?")
-    future.add_done_callback(log_failure(f"writing {name}"))
+    future.add_done_callback(futures.log_failure(f"writing {name}"))
     return future
 
 
@@ -397,7 +396,7 @@ def setDefaultThreads(n_threads: int | None) -> None:  # noqa: N802
 
 def _setAsyncWorkers(N_workers: int) -> None:  # noqa: N802, N803
     """Set how many background jobs run at a time (1 at the start)."""
-    set_workers(N_workers)
+    futures.set_workers(N_workers)
 
 
 read_mrc = readMRC

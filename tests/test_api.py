@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,13 @@ def test_aliases_of_iodm():
                                   "MRCTruncatedError", "MissingCodecError"])
 def test_names_at_the_top(name):
     assert hasattr(mrcz, name)
+
+
+@pytest.mark.parametrize("name", sorted(
+    name for name in mrcz.__all__ if inspect.isfunction(getattr(mrcz, name))))
+def test_types_are_there_for_those_who_ask_while_a_program_runs(name):
+    """As pydantic and tools for documentation do; async's had a Future that was not imported."""
+    assert "return" in typing.get_type_hints(getattr(mrcz, name))
 
 
 def test_all_is_sorted_and_true():

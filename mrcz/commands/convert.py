@@ -15,7 +15,7 @@ from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
 from ..disk import InPlaceFile
 from ..exporters import pack, write_npy, write_tiff
-from ..filenames import MRC_SUFFIXES, OTHER_SUFFIXES, STREAM_SUFFIXES
+from ..filenames import MRC_SUFFIXES, OTHER_SUFFIXES, STREAM_SUFFIXES, split_suffix
 from ..header import (
     HEADER_BYTES,
     IMAGE_STACK,
@@ -171,7 +171,7 @@ def _pairs(args: argparse.Namespace) -> tuple[list[tuple[str, str]], int]:
     _require_one(files, target, into_folder)
     if into_folder:
         pairs = [(file.path, os.path.join(target, os.path.dirname(file.relative),
-                                          _stem(file.path) + ".mrcz"))
+                                          split_suffix(os.path.basename(file.path))[0] + ".mrcz"))
                  for file in files if not _is_output(file, target)]
     else:
         pairs = [(file.path, target) for file in files]
@@ -214,14 +214,8 @@ def _require_compressible(args: argparse.Namespace, pairs: Sequence[tuple[str, s
                              f"not for {kind}")
 
 
-def _stem(path: str) -> str:
-    stem, suffix = os.path.splitext(os.path.basename(path))
-    return os.path.splitext(stem)[0] if suffix.lower() in STREAM_SUFFIXES else stem
-
-
 def _format(path: str) -> str:
-    stem, suffix = os.path.splitext(path)
-    return os.path.splitext(stem if suffix.lower() in STREAM_SUFFIXES else path)[1].lower()
+    return split_suffix(path)[1].lower()
 
 
 def convert_file(path: str, output: str, args: argparse.Namespace, job: Job) -> str:

@@ -240,7 +240,7 @@ def mode_of_bytes(fields: Mapping[str, Any], compressor: str | None) -> Mode:
 def _is_packed_by_its_label(fields: Mapping[str, Any]) -> bool:
     """Return whether SerialEM's plugin for cameras saved two pixels a byte, without IMOD's flag.
 
-    IMOD and cisTEM know such frames by their only label and the size of a sensor.
+    IMOD knows such frames by their only label and the size of a sensor.
     """
     if fields["nlabl"] != 1 or b"4 bits packed" not in fields["labels"][0]:
         return False

@@ -174,6 +174,13 @@ def test_an_origin_that_is_none_is_not_carried_over(fields, tmp_path):
     assert fields_of((tmp_path / "b.mrc").read_bytes())["origin"] == (0.0, 0.0, 0.0)
 
 
+def test_no_origin_stays_none_where_a_part_is_taken(tmp_path):
+    (tmp_path / "a.mrc").write_bytes(mrc(ramp((3, 4, 6), "f4")))
+    assert cli.main(["convert", "-q", "--slice", "1:", str(tmp_path / "a.mrc"),
+                     str(tmp_path / "b.mrc")]) == 0
+    assert fields_of((tmp_path / "b.mrc").read_bytes())["origin"] == (0.0, 0.0, 0.0)
+
+
 def test_lists_are_told_by_their_label_alone_when_uncompressed(tmp_path):
     """MRC2014 has stacks, but no lists: our array, made a stack by another program, is none."""
     path = tmp_path / "a.mrc"

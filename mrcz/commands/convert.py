@@ -370,8 +370,8 @@ def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> N
         start = (fields[name] + part.start) // (part.step * size)
         changes[name] = start if start <= LARGEST_SIZE else 0  # what was there was garbage
     # Without MAP a record is of the old style, whose origin stood where that and the stamp do now.
-    if fields["map"].startswith(b"MAP") and np.isfinite(fields["origin"]).all():
-        origin = list(fields["origin"])
+    origin = list(fields["origin"]) if fields["map"].startswith(b"MAP") else [0.0]
+    if any(origin) and np.isfinite(origin).all():
         for axis, part in zip(record.axes, plan.ranges, strict=True):
             origin[2 - axis] += part.start * record.pixelsize[axis]
         changes["origin"] = origin

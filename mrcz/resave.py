@@ -111,7 +111,7 @@ def resave(
     if not needs_resave(path):
         return Resaved(path, False, "not written by MRCZ below 0.5.0")
     backup, new = path + BACKUP_SUFFIX, path + ".mrcz-new"
-    if os.path.exists(backup):
+    if os.path.lexists(backup) and not _is_same(path, backup):
         raise FileExistsError(errno.EEXIST, "there is a backup already", backup)
     if dry_run:
         return Resaved(path, True, "would be saved anew", backup)
@@ -122,17 +122,36 @@ def resave(
                 _compare(old, again)
         status = os.stat(path)
         keep_status(new, path, status, status.st_mtime_ns)
-        try:
-            os.rename(path, backup)
-            os.rename(new, path)
-        except BaseException:  # an interrupt, too
-            if not os.path.exists(path):
-                os.rename(backup, path)
-            raise
+        _take_over(new, path, backup)
     finally:
         if os.path.exists(new):
             os.unlink(new)
     return Resaved(path, True, "saved anew", backup)
+
+
+def _is_same(path: str, backup: str) -> bool:
+    """Return whether both names are of one file, as those are left by a process that is killed."""
+    return os.path.samestat(os.stat(path), os.lstat(backup))
+
+
+def _take_over(new: str, path: str, backup: str) -> None:
+    """Give a new file the name of the old one, which a second name keeps.
+
+    There is a file of that name at any moment, where the file system knows second names.
+    """
+    try:
+        if not os.path.lexists(backup):
+            try:
+                os.link(path, backup)
+            except OSError:
+                os.rename(path, backup)
+        os.replace(new, path)
+    except BaseException:  # an interrupt, too
+        if not os.path.exists(path):
+            os.rename(backup, path)
+        elif os.path.lexists(backup) and _is_same(path, backup):
+            os.unlink(backup)
+        raise
 
 
 def _write(old: Stack, path: str, slices: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -51,29 +53,66 @@ def test_lists_of_volumes(tmp_path: Path) -> None:
     assert np.array_equal(np.concatenate(found), frames)
 
 
-@pytest.mark.parametrize("number", [1, 2])
+STEPS = ["link", "rename", "replace"]
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: str, stop: Callable[[], None]) -> None:
+    """Have `stop` called behind a step that gives the files their names."""
+    def stepping(name: str, real: Callable[[str, str], None]) -> Callable[[str, str], None]:
+        def call(old: str, new: str) -> None:
+            if name == "link" and step == "rename":
+                raise PermissionError(errno.EPERM, "no second names here")
+            real(old, new)
+            if name == step and "mrcz-tmp" not in old:
+                stop()
+
+        return call
+
+    for name in STEPS:
+        monkeypatch.setattr(resave.os, name, stepping(name, getattr(os, name)))
+
+
+@pytest.mark.parametrize("step", STEPS)
 def test_an_interrupt_leaves_the_file_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     path = tmp_path / "a.mrcz"
     shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)
-    before, real, calls = path.read_bytes(), resave.os.rename, []
+    before = path.read_bytes()
 
-    def rename(old: str, new: str) -> None:
-        calls.append(new)
-        real(old, new)
-        if len(calls) == number:
-            raise KeyboardInterrupt
+    def stop() -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(resave.os, "rename", rename)
+    stop_after(monkeypatch, step, stop)
     with pytest.raises(KeyboardInterrupt):
         resave.resave(path, slices=0)
-    if number == 1:
-        assert path.read_bytes() == before
-        assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]
-    else:
+    if step == "replace":
         assert len(list(tmp_path.iterdir())) == 2
         assert path.exists()
+    else:
+        assert path.read_bytes() == before
+        assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize("step", ["link", "replace"])
+def test_a_kill_leaves_the_file_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    path, backup = tmp_path / "a.mrcz", tmp_path / ("a.mrcz" + resave.BACKUP_SUFFIX)
+    shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)
+    before, image = path.read_bytes(), mrcz.readMRC(path, slices=0)[0]
+    pid = os.fork()
+    if not pid:
+        stop_after(monkeypatch, step, lambda: os._exit(9))
+        resave.resave(path, slices=0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert np.array_equal(mrcz.readMRC(path, slices=0)[0], image)
+    assert backup.read_bytes() == before
+    resave.resave(path, slices=0)  # again, if it was not done
+    assert backup.read_bytes() == before != path.read_bytes()
+    assert np.array_equal(mrcz.readMRC(path, slices=0)[0], image)
 
 
 def test_nothing_is_lost_when_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,18 +83,34 @@ class Container:
             return
         frame_bytes = max(1, self.shape[1] * self.shape[2] * self.dtype.itemsize)
         most = max(1, (nbytes or SLAB_BYTES) // frame_bytes)
-        are_held = isinstance(self.items, Sequence)  # by the user, who gave a list
+        if not isinstance(self.items, Sequence):
+            yield from self._copied_slabs(most)
+            return
         slab: list[Pixels] = []
         for number, item in enumerate(self.items):
             self._check(number, item)
             for frames in _frames_of(item, most):
                 slab.extend(frames)
                 del frames  # or this slab would live on while the next is computed
-                if len(slab) >= most and not (are_held and _in_memory(item)):
+                if len(slab) >= most and not _in_memory(item):  # which the user's list holds
                     yield slab
                     slab.clear()
         if slab:
             yield slab
+
+    def _copied_slabs(self, most: int) -> Iterator[Any]:
+        """Yield the frames of an iterable, of which each may come in the memory of the last."""
+        slab = np.empty((most, *self.shape[1:]), self.dtype)
+        count = 0
+        for number, frame in enumerate(self.items):
+            self._check(number, frame)
+            slab[count] = frame
+            count += 1
+            if count == most:
+                yield slab
+                count = 0
+        if count:
+            yield slab[:count]
 
     def _check(self, number: int, item: Any) -> None:
         """Check an item of a list against the first."""

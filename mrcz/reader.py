@@ -85,6 +85,7 @@ class MRCReader:
     ) -> None:
         self.source: Source = open_source(file)
         self.record: Record
+        self._assumed = (endian, convention)
         try:
             self._read_header(endian, convention)
         except BaseException:
@@ -275,8 +276,29 @@ class MRCReader:
         MRCFormatError
             If a frame is damaged.
         MRCError
-            If there is not enough memory.
+            If there is not enough memory, or another file was written over this one.
         """
+        try:
+            return self._read(frames, threads, rows, out, advance)
+        except MRCTruncatedError:
+            raise
+        except MRCFormatError as error:
+            source = self.source
+            if isinstance(source, FileSource) and source.state() != source.identity:
+                raise self._changed() from error
+            raise
+
+    def _changed(self) -> MRCError:
+        return MRCError(f"{self.record.path} has changed since it was opened; open it anew")
+
+    def _read(
+        self,
+        frames: Sequence[int],
+        threads: int,
+        rows: tuple[int, int] | None,
+        out: Pixels | None,
+        advance: Advance | None,
+    ) -> Pixels:
         self.table.require(frames)  # before the allocation
         first, last = rows or (0, self.record.ny)
         if out is None:
@@ -296,6 +318,11 @@ class MRCReader:
 
     def _read_again(self, frames: Sequence[int], out: Pixels, threads: int, first: int) -> None:
         """Fill `out` with frames that may have been overwritten while they were read."""
+        found, record = self._parsed(*self._assumed), self.record
+        if (found.data_offset, found.ny, found.disk_dtype, found.row_bytes) != (
+                record.data_offset, record.ny, record.disk_dtype, record.row_bytes):
+            raise self._changed()
+
         def read() -> None:
             self.decoder.read(frames, out, threads, first_row=first)
 

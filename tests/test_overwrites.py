@@ -190,3 +190,31 @@ def test_appended_frames_disturb_nobody(path, between):
         assert (stack[0] == 0).all()
         assert len(done) <= 2
         assert (stack[3] == 0).all()
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("other", [
+    np.ones((8, 32, 80), "int16"), np.ones((4, 64, 40), "float32"), np.ones((4, 40, 128), "int16"),
+    np.ones((4, 64, 80), "uint16"), np.ones((4, 63, 80), "int16"),
+], ids=lambda array: f"{array.shape} {array.dtype}")
+def test_another_file_in_the_same_place(path, other, compressor):
+    """As by programs that open a file that is there and write into it, python-mrcz among them."""
+    frames = np.random.default_rng(1).integers(0, 9, (4, 64, 80), "int16")
+    mrcz.writeMRC(frames, path, compressor=compressor)
+    with mrcz.open(path) as stack:
+        assert np.array_equal(stack[0], frames[0])
+        mrcz.writeMRC(other, path.with_name("b.mrc"), meta={"a": 1}, compressor=compressor)
+        path.write_bytes(path.with_name("b.mrc").read_bytes())
+        for key in [1, (2, slice(3, 9)), slice(1, 3), (slice(None), 0, 0)]:
+            with pytest.raises(mrcz.MRCError, match="has changed since|ends|too short"):
+                stack[key]
+
+
+def test_damage_is_called_damage(path):
+    frames = np.random.default_rng(1).integers(0, 9, (4, 64, 80), "int16")
+    mrcz.writeMRC(frames, path, compressor="zstd")
+    data = bytearray(path.read_bytes())
+    data[1024] = 99
+    path.write_bytes(data)
+    with mrcz.open(path) as stack, pytest.raises(mrcz.MRCFormatError, match="frame 0"):
+        stack[0]

@@ -232,6 +232,23 @@ def test_an_iterable_of_frames_is_a_list(tmp_path: Path) -> None:
     assert np.array_equal(np.stack(found), MOVIE)
 
 
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+@pytest.mark.parametrize("idx", [None, 0, 2])
+def test_frames_that_come_in_one_buffer(tmp_path: Path, compressor: str | None,
+                                        idx: int | None) -> None:
+    def of_a_camera() -> Any:
+        buffer = np.empty_like(MOVIE[0])
+        for frame in MOVIE:
+            buffer[...] = frame
+            yield buffer
+
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(np.zeros_like(MOVIE), path, compressor=compressor)
+    mrcz.writeMRC(of_a_camera(), path, compressor=compressor, idx=idx)
+    found = np.array(mrcz.readMRC(path)[0])
+    assert np.array_equal(found[idx or 0 :], MOVIE)
+
+
 def test_a_stack_is_copied_lazily_even_onto_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(MOVIE, path, compressor="zstd")

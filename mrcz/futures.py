@@ -45,20 +45,37 @@ if hasattr(os, "register_at_fork"):
 def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Run ``function(*args, **kwargs)`` behind what was submitted before.
 
-    Jobs that are waiting are finished before the interpreter exits.
+    Jobs that are waiting are finished before the interpreter exits. Where no thread can be started,
+    as when it is exiting, in `atexit` and in threads that outlive the main one, the job is done
+    at once.
 
     Returns
     -------
     concurrent.futures.Future
         Of the function's result.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
     global _executor
-    with _lock:
-        if _executor is None:
-            _executor = ThreadPoolExecutor(_workers, thread_name_prefix="mrcz-async")
-        return _executor.submit(function, *args, **kwargs)
+    try:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with _lock:
+            if _executor is None:
+                _executor = ThreadPoolExecutor(_workers, thread_name_prefix="mrcz-async")
+            return _executor.submit(function, *args, **kwargs)
+    except RuntimeError:
+        _executor = None  # which may hold the job, but has no thread to do it
+        return _done_now(function, *args, **kwargs)
+
+
+def _done_now(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    from concurrent.futures import Future
+
+    future: Future[Any] = Future()
+    try:
+        future.set_result(function(*args, **kwargs))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 def submit_on_file(

@@ -16,6 +16,7 @@ import mrcz
 
 from .builders import ramp
 from .checks import assert_identical
+from .processes import run_script
 
 IMAGE = ramp((3, 65, 43), "f4")
 
@@ -95,3 +96,36 @@ def test_a_failure_at_exit_is_still_logged(tmp_path):
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=env, timeout=120,
                           capture_output=True, text=True, check=False)
     assert "lost.mrc" in done.stderr
+
+
+LATE = """
+import atexit, sys, threading
+import numpy as np, mrcz
+folder, when, used = sys.argv[1:]
+image = np.arange(24, dtype="i2").reshape(2, 3, 4)
+if used == "used":
+    mrcz.asyncWriteMRC(image, folder + "/before.mrcz", compressor="zstd")
+
+def save():
+    if when == "thread":
+        threading.main_thread().join()
+    mrcz.asyncWriteMRC(image, folder + "/late.mrcz", compressor="zstd").result()
+    assert mrcz.asyncReadMRC(folder + "/late.mrcz").result()[0].shape == (2, 3, 4)
+    mrcz.asyncWriteMRC(image, folder + "/nowhere/lost.mrc")
+
+if when == "atexit":
+    atexit.register(save)
+else:
+    threading.Thread(target=save).start()
+"""
+
+
+@pytest.mark.parametrize("used", ["used", "unused"])
+@pytest.mark.parametrize("when", ["atexit", "thread"])
+def test_what_comes_when_the_interpreter_exits_is_written(when, used, tmp_path):
+    """As from the thread of a camera that outlives the main one: it was a RuntimeError."""
+    done = run_script(LATE, tmp_path, when, used, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.count("lost.mrc failed") == 1
+    assert mrcz.readMRC(tmp_path / "late.mrcz")[0].shape == (2, 3, 4)

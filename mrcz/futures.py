@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .arguments import integer
@@ -55,27 +56,44 @@ def submit(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future
         Of the function's result.
     """
     global _executor
+    job = _Job(partial(function, *args, **kwargs))
     try:
         from concurrent.futures import ThreadPoolExecutor
 
         with _lock:
             if _executor is None:
                 _executor = ThreadPoolExecutor(_workers, thread_name_prefix="mrcz-async")
-            return _executor.submit(function, *args, **kwargs)
+            _executor.submit(job.run)
     except RuntimeError:
-        _executor = None  # which may hold the job, but has no thread to do it
-        return _done_now(function, *args, **kwargs)
+        _executor = None  # the next one may have more luck
+        job.run()
+    return job.future
 
 
-def _done_now(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-    from concurrent.futures import Future
+class _Job:
+    """A call, made by the thread that comes to it first, and the future of its result.
 
-    future: Future[Any] = Future()
-    try:
-        future.set_result(function(*args, **kwargs))
-    except Exception as error:
-        future.set_exception(error)
-    return future
+    An executor that could not start one more thread has the job all the same, for those it has.
+    """
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        from concurrent.futures import Future
+
+        self.future: Future[Any] = Future()
+        self._call = call
+        self._unclaimed = threading.Lock()
+
+    def run(self) -> None:
+        """Make the call, unless that was done or nobody wants it any more."""
+        if not (self._unclaimed.acquire(blocking=False)
+                and self.future.set_running_or_notify_cancel()):
+            return
+        try:
+            result = self._call()
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
 
 
 def submit_on_file(

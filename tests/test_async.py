@@ -7,12 +7,14 @@ import logging
 import os
 import subprocess
 import sys
-from concurrent.futures import Future
+import threading
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 import pytest
 
 import mrcz
+import mrcz.futures
 
 from .builders import ramp
 from .checks import assert_identical
@@ -129,3 +131,35 @@ def test_what_comes_when_the_interpreter_exits_is_written(when, used, tmp_path):
     assert "Traceback" not in done.stderr, done.stderr
     assert done.stderr.count("lost.mrc failed") == 1
     assert mrcz.readMRC(tmp_path / "late.mrcz")[0].shape == (2, 3, 4)
+
+
+def test_a_job_is_done_once_where_a_second_thread_is_not_to_be_had(monkeypatch):
+    """The executor keeps it for the thread that it has."""
+    go, done = threading.Event(), []
+    mrcz._setAsyncWorkers(2)
+    try:
+        busy = mrcz.futures.submit(go.wait, 30)
+        kept = mrcz.futures._executor
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", _refuse)
+            mrcz.futures.submit(done.append, 1).result(30)
+        go.set()
+        assert busy.result(30) is True
+        kept.shutdown(wait=True)
+    finally:
+        mrcz._setAsyncWorkers(1)
+    assert done == [1]
+
+
+def _refuse(self):
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_job_that_waits_can_be_cancelled():
+    go = threading.Event()
+    busy, waiting = (mrcz.futures.submit(go.wait, 30) for _ in range(2))
+    assert waiting.cancel()
+    go.set()
+    assert busy.result(30) is True
+    with pytest.raises(CancelledError):
+        waiting.result(30)

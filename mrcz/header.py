@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .byteorder import byteorder_of, find_byteorder, other_than, strays_of
 from .errors import MRCFormatError, MRCTruncatedError
 from .headerindex import LABEL_BYTES, MOST_LABELS, HeaderIndex, find_index, labels_in_use
 from .modes import (
@@ -43,7 +44,6 @@ __all__ = [
     "VOLUME_STACK",
     "Record",
     "amend",
-    "byteorder_of",
     "parse",
 ]
 
@@ -103,33 +103,12 @@ def _places() -> dict[str, int | slice]:
 
 _STRUCTS = {order: struct.Struct(order + _format()) for order in DTYPES}
 _PLACES = _places()
-_ALWAYS_LITTLE_ENDIAN = ("mode", "nlabl", "dmin", "dmax", "dmean", "voltage", "c3", "gain",
-                         "packed_bytes")
-"""Fields that python-mrcz < 0.6 wrote little-endian in its big-endian files too."""
 _LABEL = re.compile(r"MRCZ\s*(\d+)\.(\d+)")
 LIST_LABEL = "MRCZ list, slices="
 _LIST_LABEL_PATTERN = re.compile(re.escape(LIST_LABEL) + r"(\d+)")
 
 VOLUME, IMAGE_STACK, VOLUME_STACK = 1, 0, 401
 """Values of ISPG for data without crystal symmetry."""
-
-_ENDIANS = {"le": "<", "be": ">", "<": "<", ">": ">", "little": "<", "big": ">"}
-
-
-def byteorder_of(endian: str) -> str:
-    """Return ``'<'`` or ``'>'`` for the `endian` argument of the public functions.
-
-    Raises
-    ------
-    ValueError
-        Unless it is ``'le'`` or ``'be'`` (or a synonym: ``'<'``, ``'>'``, ``'little'``,
-        ``'big'``).
-    """
-    try:
-        return _ENDIANS[endian.lower()]
-    except (KeyError, AttributeError):
-        raise ValueError(f"endian must be 'le' or 'be', not {endian!r}") from None
-
 
 @dataclass(frozen=True)
 class Record(FrameLayout):
@@ -305,10 +284,10 @@ def parse(
                                 offset=len(data), expected=f"{HEADER_BYTES} bytes",
                                 found=len(data))
     modes = modes_of(convention)
-    byteorder = _find_byteorder(data, byteorder_of(endian), modes)
+    byteorder = find_byteorder(data, byteorder_of(endian), modes)
     fields = _unpack(data, byteorder)
-    if strays := _strays(data, byteorder, modes):
-        other = _unpack(data, _other(byteorder))
+    if strays := strays_of(data, byteorder, modes):
+        other = _unpack(data, other_than(byteorder))
         fields.update((name, other[name]) for name in strays)
     mode, compressor = _decode_mode(fields["mode"], modes, path)
     nx = fields["nx"]
@@ -359,8 +338,8 @@ def amend(data: bytes, byteorder: str, **changes: Any) -> bytes:
     """
     changed = bytearray(data)
     record = np.frombuffer(changed, DTYPES[byteorder], 1)
-    other = record.view(DTYPES[_other(byteorder)])
-    strays = _strays(data, byteorder, MODES)
+    other = record.view(DTYPES[other_than(byteorder)])
+    strays = strays_of(data, byteorder, MODES)
     with np.errstate(over="ignore"):
         for name, value in changes.items():
             (other if name in strays else record)[name] = value
@@ -374,58 +353,6 @@ def _unpack(data: bytes, byteorder: str) -> dict[str, Any]:
         fields[name] = fields[name].rstrip(b"\0")
     fields["labels"] = [label.rstrip(b"\0") for label in fields["labels"]]
     return fields
-
-
-def _other(byteorder: str) -> str:
-    return "<" if byteorder == ">" else ">"
-
-
-def _find_byteorder(data: bytes, default: str, modes: Mapping[int, Mode]) -> str:
-    """Return the byte order; that of MODE alone may be the other one, see `_strays`.
-
-    The machine stamp goes first, then a MODE that makes sense with dimensions that do,
-    then `default`.
-    """
-    stamp = data[212:214]
-    stamped = ">" if stamp == b"\x11\x11" else "<" if stamp in (b"DD", b"DA", b"AD") else None
-    first = stamped or default
-    second = _other(first)
-
-    known, likely = _plausible(data, first, modes)
-    if known and likely:
-        return first
-    known_in_other, likely_in_other = _plausible(data, second, modes)
-    return second if known_in_other and likely_in_other else first
-
-
-def _strays(data: bytes, byteorder: str, modes: Mapping[int, Mode]) -> tuple[str, ...]:
-    """Return the fields whose byte order is not that of the others.
-
-    MODE tells, where only the other order makes sense of it; 0 is the same in both, and then
-    the number of labels does. MZ is among them from 0.5.0 on, where it is the slices an item.
-    """
-    other = _other(byteorder)
-    mode, = struct.unpack_from(f"{byteorder}i", data, 12)
-    if _is_known(mode, modes):
-        if mode or byteorder == "<" or not data.startswith(b"MRCZ", 224):
-            return ()
-        if struct.unpack_from("<i", data, 220)[0] != 1:  # NLABL
-            return ()
-    elif not _is_known(struct.unpack_from(f"{other}i", data, 12)[0], modes):
-        return ()
-    nz, = struct.unpack_from(f"{byteorder}i", data, 8)
-    mz, = struct.unpack_from(f"{other}i", data, 36)
-    return (*_ALWAYS_LITTLE_ENDIAN, "mz") if 0 < mz <= nz else _ALWAYS_LITTLE_ENDIAN
-
-
-def _plausible(data: bytes, byteorder: str, modes: Mapping[int, Mode]) -> tuple[bool, bool]:
-    """Return whether MODE is known in a byte order, and whether the dimensions make sense."""
-    *sizes, mode = struct.unpack_from(f"{byteorder}4i", data)
-    return _is_known(mode, modes), min(sizes) > 0 and max(sizes) < 1 << 20
-
-
-def _is_known(number: int, modes: Mapping[int, Mode]) -> bool:
-    return number % COMPRESSOR_FACTOR in modes and 0 <= number // COMPRESSOR_FACTOR < 1000
 
 
 def _decode_mode(number: int, modes: Mapping[int, Mode], path: str) -> tuple[Mode, str | None]:

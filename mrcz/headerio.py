@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from .arguments import integer
+from .byteorder import byteorder_of
 from .codec import CHUNK_HEADER_BYTES, read_chunk_header
 from .errors import MRCError, MRCTruncatedError
 from .header import (
@@ -20,7 +21,6 @@ from .header import (
     VOLUME_STACK,
     Record,
     amend,
-    byteorder_of,
     parse,
 )
 from .headerdict import HeaderDict

@@ -7,9 +7,9 @@ from typing import Any
 
 from . import metadata
 from .arguments import number
+from .byteorder import byteorder_of
 from .checksums import require_hash
 from .codec import CodecOptions, parse_options
-from .header import byteorder_of
 from .parallel import threads_of
 from .units import parse_pixelsize
 

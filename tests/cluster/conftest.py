@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -12,8 +13,15 @@ from mrcz.encoding import EncodedFrames, FrameEncoder
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
-                      dashboard_address="127.0.0.1:0") as cluster:
+    """Two processes, started again however often the tests kill them.
+
+    A worker that is away at the very instant at which this time after an
+    earlier death is over (15 s, unless set) is given up for good: both of
+    them once were, and what was asked for waited for ever.
+    """
+    with (dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+          LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
+                       dashboard_address="127.0.0.1:0") as cluster):
         yield cluster
 
 

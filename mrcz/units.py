@@ -24,11 +24,12 @@ def _metres(prefix: str) -> tuple[str, ...]:
 
 
 _UNITS: dict[str, float] = {
-    **dict.fromkeys(("\\AA", "AA", "A", "\u00c5", "\u212b", "\u00e5",
-                     "angstrom", "angstroms"), 1.0),
+    **dict.fromkeys(("A", "AA", "\\AA", "\u00c5", "\u212b", "\u00e5",
+                     *(f"{first}ngstr{vowel}m{plural}" for first in "a\u00e5"
+                       for vowel in "o\u00f6" for plural in ("", "s"))), 1.0),
     **dict.fromkeys(("pm", *_metres("pico")), 1e-2),
     **dict.fromkeys(("nm", *_metres("nano")), 10.0),
-    **dict.fromkeys(("\\mum", "um", "\u00b5m", "\u03bcm", "micron", "microns", *_metres("micro")),
+    **dict.fromkeys(("um", "\\mum", "\u00b5m", "\u03bcm", "micron", "microns", *_metres("micro")),
                     1e4),
     **dict.fromkeys(("mm", *_metres("milli")), 1e7),
     **dict.fromkeys(("cm", *_metres("centi")), 1e8),
@@ -82,8 +83,9 @@ def _tell_unknown(unit: Any) -> None:
         logger.info("a pixel size without unit is taken as nm")
     elif repr(unit) not in _told:
         _told.add(repr(unit))
-        logger.warning("unknown pixel unit %r taken as nm (said once); known: %s", unit,
-                       ", ".join(_UNITS))
+        spelled = {factor: name for name, factor in reversed(_UNITS.items())}
+        logger.warning("unknown pixel unit %r taken as nm (said once); known, spelled out too: %s",
+                       unit, ", ".join(spelled.values()))
 
 
 def is_storable(size: float) -> bool:

@@ -14,7 +14,8 @@ from .checks import read, written
 
 IMAGE = ramp((3, 5, 7), "f4")
 # Å in one of each unit.
-ANGSTROM_IN = {"\\AA": 1, "AA": 1, "A": 1, "Å": 1, "angstrom": 1, "nm": 10, "pm": 0.01,
+ANGSTROM_IN = {"\\AA": 1, "AA": 1, "A": 1, "Å": 1, "angstrom": 1,
+               "Ångström": 1, "ångstroms": 1, "nm": 10, "pm": 0.01,
                "\\mum": 1e4, "um": 1e4, "µm": 1e4, "μm": 1e4, "micron": 1e4, "m": 1e10,
                "nanometers": 10, "micrometer": 1e4, "Micrometres": 1e4, "cm": 1e8}
 
@@ -93,6 +94,7 @@ def test_an_unknown_unit_is_taken_as_nanometres(notices):
         data = written(IMAGE, pixelsize=2.0, pixelunits="furlong")
     np.testing.assert_allclose(size_read(data), [20] * 3, rtol=1e-6)
     assert any("furlong" in text for text in said)
+    assert any(text.endswith(": m, cm, mm, um, nm, pm, A") for text in said)
 
 
 @pytest.mark.parametrize("m,cella,label,expected", [

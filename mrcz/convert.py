@@ -14,6 +14,7 @@ from .arguments import LARGEST_FLOAT, integer
 from .dm.array import DMArray
 from .dm.image import DMImage
 from .dm.info import find_tag
+from .dm.pixels import COLOURS
 from .header import IMAGE_STACK, VOLUME
 from .ioDM4 import readDM4
 from .ioMRC import writeMRC
@@ -59,7 +60,7 @@ def dm_to_mrcz(
         The new file.
     image : int, optional
         Number of the image in ``readDM4(source).im``; default: the one that the file
-        displays, which is not the thumbnail.
+        displays, which is not the thumbnail; a logged warning names others.
     meta : dict, optional
         More metadata; where keys are the same, this counts.
     progress : bool
@@ -191,10 +192,7 @@ def _write_frames(image: DMImage, target: Any, progress: bool, **options: Any) -
 
 def _pick(dm: readDM4, number: int | None) -> DMImage:
     if number is None:
-        # The tags count entries of the ImageList, of which some may have no pixels.
-        displayed = _integer(find_tag(dm.tags, "ImageSourceList:0:ImageRef"))
-        number = next((number for number, image in enumerate(dm.im) if image.place == displayed),
-                      _last_that_is_no_thumbnail(dm))
+        number = _displayed(dm)
     else:
         number = integer("image", number, kind="an integer or None")
     try:
@@ -204,12 +202,27 @@ def _pick(dm: readDM4, number: int | None) -> DMImage:
                          ) from None
 
 
-def _last_that_is_no_thumbnail(dm: readDM4) -> int:
+def _displayed(dm: readDM4) -> int:
+    """Return the number of the image that the file displays, and tell of others."""
+    # The tags count entries of the ImageList, of which some may have no pixels.
+    reference = _integer(find_tag(dm.tags, "ImageSourceList:0:ImageRef"))
+    numbers = [number for number, image in enumerate(dm.im)
+               if image.place not in _thumbnail_places(dm)]
+    last = numbers[-1] if numbers else -1
+    number = next((number for number, image in enumerate(dm.im) if image.place == reference), last)
+    others = [str(other) for other in numbers if other != number
+              and find_tag(dm.tags, f"ImageList:{dm.im[other].place}:ImageData:DataType")
+              not in COLOURS]  # thumbnails, not always marked as such
+    if others:
+        logger.warning("%s: of its images the one displayed is taken, number %d; others: %s",
+                       dm.filename, number, ", ".join(others))
+    return number
+
+
+def _thumbnail_places(dm: readDM4) -> list[Any]:
     thumbnails = dm.tags.get("Thumbnails")
     entries = thumbnails if isinstance(thumbnails, list) else []
-    known = [find_tag(entry, "ImageIndex") for entry in entries]
-    return max((number for number, image in enumerate(dm.im) if image.place not in known),
-               default=-1)
+    return [find_tag(entry, "ImageIndex") for entry in entries]
 
 
 def _integer(value: Any) -> int | None:

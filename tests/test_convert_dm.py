@@ -151,12 +151,16 @@ def test_what_is_given_counts_more(tmp_path, make):
     assert (header["exposure"], header["who"]) == (1, "me")
 
 
-def test_the_image_that_is_displayed(tmp_path):
+def test_the_image_that_is_displayed(tmp_path, caplog):
     tree = w.document(w.image_of(movie(2)), w.image_of(movie(3)))
     source = w.write(tmp_path / "a.dm4", tree)
     for number, frames in ((None, 2), (1, 2), (2, 3), (-1, 3)):
         dm_to_mrcz(source, tmp_path / "a.mrc", image=number)
         assert readMRC(tmp_path / "a.mrc")[0].shape[0] == frames
+        # Whoever did not choose is told that there is more.
+        assert [record.getMessage().endswith("number 1; others: 2") for record in caplog.records
+                ] == [True] * (number is None)
+        caplog.clear()
     tree.pop("ImageSourceList")
     dm_to_mrcz(w.write(source, tree), tmp_path / "a.mrc")
     assert readMRC(tmp_path / "a.mrc")[0].shape[0] == 3

@@ -25,7 +25,7 @@ from ..sources import FileSource
 from .array import DMArray
 from .types import Order
 
-__all__ = ["RGBA", "Pixels", "locate", "type_of"]
+__all__ = ["COLOURS", "RGBA", "Pixels", "locate", "type_of"]
 
 BAND_SIZE = 4 << 20
 """Bytes that a thread reads at once."""

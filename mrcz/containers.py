@@ -235,14 +235,15 @@ def _as_array(image: Any) -> Any:
     if type(image) is np.ndarray:
         return image
     if isinstance(image, (np.ndarray, np.generic, memoryview)):
-        if isinstance(image, np.ma.MaskedArray) and np.ma.is_masked(image):
-            logger.warning("the mask of an array is not stored: masked pixels are written as "
-                           "they are; fill them, or store the mask beside")
+        if np.ma.is_masked(image):
+            _tell_of_mask()
         return np.asarray(image)
     if hasattr(image, "__dask_graph__") and isinstance(getattr(image, "chunks", None), tuple) and (
         not is_dask(image)
     ):
         return _as_array(image.data)  # xarray's
+    if is_dask(image) and isinstance(getattr(image, "_meta", None), np.ma.MaskedArray):
+        _tell_of_mask()
     if is_dask(image) and np.isnan(image.shape).any():
         raise ValueError(f"input_image is a dask array that doesn't know its shape, "
                          f"{image.shape}: call its compute_chunk_sizes() first")
@@ -256,6 +257,11 @@ def _as_array(image: Any) -> Any:
     if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):
         return np.asarray(image)
     return None
+
+
+def _tell_of_mask() -> None:
+    logger.warning("the mask of an array is not stored: masked pixels are written as they are; "
+                   "fill them, or store the mask beside")
 
 
 def is_dask(array: Any) -> bool:

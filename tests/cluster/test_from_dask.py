@@ -163,3 +163,13 @@ def test_to_dask(client, tmp_path):
 def test_refuses_what_is_no_dask_array(tmp_path):
     with pytest.raises(TypeError, match="dask"):
         mrcz.from_dask(MOVIE, tmp_path / "a.mrcz")
+
+
+def test_a_mask_that_is_lost_is_told(tmp_path, caplog):
+    masked = da.from_array(np.ma.masked_greater(MOVIE, 5), chunks=(3, 64, 80))
+    mrcz.writeMRC(masked, tmp_path / "a.mrcz")
+    assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrcz")[0], MOVIE)
+    assert "mask" in caplog.text
+    caplog.clear()
+    mrcz.writeMRC(lazy(), tmp_path / "a.mrcz")
+    assert not caplog.text

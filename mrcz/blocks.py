@@ -239,6 +239,8 @@ class Part(NamedTuple):
         bits = len(self.planes)
         items = data.view(f"<u{self.header.typesize}")
         for run in range(self.runs):
+            if run:
+                items >>= bits
             start = run * len(items) - self.skipped  # where in `out` the run starts
             first, last = max(0, start), min(start + len(items), out.nbytes)
             if first < last:
@@ -246,7 +248,6 @@ class Part(NamedTuple):
                 np.copyto(pixels, items[first - start : last - start], casting="unsafe")
                 if bits < 8:
                     pixels &= (1 << bits) - 1
-            items >>= bits
 
 
 _STREAM_TABLE = struct.Struct("<2i")

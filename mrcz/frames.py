@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from copy import copy
 
 import numpy as np
@@ -85,9 +85,8 @@ class FrameTable:
             np.cumsum(np.array(lengths, np.int64), out=edges[1:])
             self._edges = array("q", (edges + record.data_offset).tobytes())
             return
-        name = (source.version, record.data_offset, record.frame_bytes,
-                *(record.fields[key] for key in _RECORD_KEYS), *record.fields["labels"])
-        known = None if source.version is None else _walked.get(name)
+        name = self._name_of_walk()
+        known = None if name is None else _walked.get(name)
         if known is not None:
             self._edges, self._index, self._walked_to = known
             return
@@ -101,9 +100,17 @@ class FrameTable:
         if self._index:
             self._edges[record.nz] = record.data_offset + record.fields["packed_bytes"]
         self._walked_to = {}
-        if source.version is not None and record.nz > _FEW_FRAMES:
+        if name is not None:
             known = self._edges, self._index, self._walked_to
             _walked.put(name, known, 8 * len(self._edges))
+
+    def _name_of_walk(self) -> Hashable:
+        """Return what a walk through these chunks is remembered by; None where it is not."""
+        source, record = self._source, self._record
+        if source.version is None or record.nz <= _FEW_FRAMES:
+            return None
+        return (source.version, record.data_offset, record.frame_bytes,
+                *(record.fields[key] for key in _RECORD_KEYS), *record.fields["labels"])
 
     def _too_short(self) -> MRCTruncatedError:
         """Return the error of a raw file that is cut, for who wants all of it."""

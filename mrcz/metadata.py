@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "decode", "encode", "in_words"]
 
 logger = logging.getLogger("mrcz")
 
@@ -28,6 +28,8 @@ Old versions of rapidjson crash at a million, and what is nested by hundreds can
 
 MAX_JSON_BYTES = 64 << 20
 """Longest JSON text that is written or parsed: parsed objects take many times its size."""
+
+_WORD_BYTES = 4
 
 _STEP_BYTES = 1 << 20
 
@@ -80,6 +82,20 @@ def encode(meta: Mapping[Any, Any] | None) -> bytes:
     if len(data) > MAX_JSON_BYTES:
         raise ValueError(f"meta takes {len(data)} bytes as JSON; at most {MAX_JSON_BYTES} are kept")
     return data
+
+
+def in_words(text: bytes) -> bytes:
+    """Return JSON with spaces at its end, up to whole words of 4 bytes.
+
+    Gemmi counts the words of an extended header, and read pixels shifted by the bytes left over;
+    and pixels behind whole words are aligned where a file is mapped.
+
+    Examples
+    --------
+    >>> in_words(b'{"a":1}')
+    b'{"a":1} '
+    """
+    return text.ljust(-(-len(text) // _WORD_BYTES) * _WORD_BYTES)
 
 
 def decode(data: bytes, where: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def parse_write_options(
             raise ValueError("checksum=True needs a compressor")
         require_hash()
     return WriteOptions(
-        metadata=metadata.encode(meta),
+        metadata=metadata.in_words(metadata.encode(meta)),
         byteorder=byteorder_of(endian),
         pixelsize=parse_pixelsize(DEFAULT_PIXELSIZE if pixelsize is None else pixelsize,
                                   pixelunits),

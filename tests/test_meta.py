@@ -76,6 +76,17 @@ def test_where_it_lies():
     assert (header["metaId"], header["extendedBytes"]) == (b"json", record["nsymbt"])
 
 
+@pytest.mark.parametrize("length", range(1, 6))
+def test_pixels_behind_it_are_aligned(length, tmp_path):
+    """Gemmi reads them shifted otherwise, as it counts words of four bytes."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE, path, meta={"k": "x" * length})
+    assert fields_of(path.read_bytes())["nsymbt"] % 4 == 0
+    image, header = mrcz.readMRC(path, useMemmap=True)
+    assert image.flags.aligned
+    assert header["k"] == "x" * length
+
+
 @pytest.mark.parametrize("meta", [None, {}])
 def test_none(meta):
     data = written(IMAGE, meta=meta)

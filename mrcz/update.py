@@ -219,7 +219,7 @@ class _Update:
             place = sink.begin_journal(offset, nbytes) if replaces else offset
             encoder = self._encode(sink, place, None)
             nz = max(record.nz, first + len(encoder.lengths))
-            self._finish(sink, nz, encoder.statistics if first == 0 else None)
+            self._finish(sink, nz, first, encoder.statistics)
 
     @contextmanager
     def _in_place(self, *, kept: int) -> Iterator[InPlaceFile]:
@@ -254,7 +254,7 @@ class _Update:
             starts |= enumerate(accumulate(encoder.lengths, initial=start - record.data_offset),
                                 record.nz)
             nz, packed = record.nz + len(encoder.lengths), encoder.end - record.data_offset
-            self._finish(sink, nz, None, checksums, packed_bytes=packed,
+            self._finish(sink, nz, record.nz, encoder.statistics, checksums, packed_bytes=packed,
                          labels=with_index(record.fields["labels"], nz, packed, starts))
 
     def _trailer(self) -> Trailer | None:
@@ -291,8 +291,7 @@ class _Update:
             starts = {**dict(enumerate(edges[:first])), **dict(enumerate(fresh, first)),
                       **dict(enumerate((edge + shift for edge in edges[last:]), last))}
             nz, packed = max(record.nz, first + len(encoder.lengths)), end - record.data_offset
-            self._finish(sink, nz, encoder.statistics if first == 0 else None, checksums,
-                         packed_bytes=packed,
+            self._finish(sink, nz, first, encoder.statistics, checksums, packed_bytes=packed,
                          labels=with_index(record.fields["labels"], nz, packed, starts))
             sink.commit()
         finally:
@@ -302,7 +301,8 @@ class _Update:
         self,
         sink: Any,
         nz: int,
-        statistics: Statistics | None,
+        first: int,
+        statistics: Statistics,
         checksums: tuple[Sequence[int], Sequence[int]] | None = None,
         **changes: Any,
     ) -> None:
@@ -325,10 +325,7 @@ class _Update:
                     if record.version is not None:
                         changes["ispg"] = VOLUME  # one array: with ISPG 0 it would be a list
             changes["cella"] = tuple(cell)
-        if statistics is not None:
-            changes.update(dmin=statistics.minimum, dmax=statistics.maximum,
-                           dmean=statistics.mean,
-                           rms=statistics.rms if self.container.shape[0] == nz else -1.0)
+        changes.update(self._statistics(nz, first, statistics))
         old = self.reader.source.read(0, HEADER_BYTES)
         head = amend(old, record.byteorder, **changes)
         if "packed_bytes" in changes:
@@ -339,6 +336,43 @@ class _Update:
             sink.write_at(end, trailer)
             sink.truncate(end + len(trailer))
         sink.write_at(0, head)
+
+    def _statistics(self, nz: int, first: int, fresh: Statistics) -> dict[str, float]:
+        """Return what the record is to say of the pixels; nothing where that stays as it is.
+
+        Parameters
+        ----------
+        nz : int
+            Frames of the file now.
+        first : int
+            Number of the first new frame.
+        fresh : Statistics
+            Of the new frames, or of the first of them where more was not asked for.
+        """
+        before = _statistics_of(self.record)
+        if first == 0:
+            whole, is_all = fresh, self.container.shape[0] == nz
+        elif before is None:
+            return {}
+        elif first < self.record.nz or not self.options.exact:
+            return {"rms": -1.0}  # what was of all frames is so no more
+        else:
+            whole, is_all = before + fresh, True
+        return {"dmin": whole.minimum, "dmax": whole.maximum, "dmean": whole.mean,
+                "rms": whole.rms if is_all else -1.0}
+
+
+def _statistics_of(record: Record) -> Statistics | None:
+    """Return those of all pixels, if the record has them: its RMS tells.
+
+    0 is the RMS of a constant, but in records of other programs also that of who knows none.
+    """
+    low, high, mean, rms = (record.fields[name] for name in ("dmin", "dmax", "dmean", "rms"))
+    is_ours = record.version is not None and record.version >= (1, 0)
+    if not (rms > 0 or (rms == 0 and low == high and is_ours)):
+        return None
+    count = record.nz * record.ny * record.nx
+    return Statistics(count, low, high, mean * count, rms * rms * count)
 
 
 def _spliced(

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from .builders import fields_of, ramp
+import mrcz
+
+from .builders import fields_of, mrc, ramp
 from .checks import round_trip, written
 
 DTYPES = ("i1", "i2", "u2", "i4", "u4", "f2", "f4")
@@ -87,3 +89,45 @@ def test_threads_do_not_change_them(n_threads):
     image = np.random.default_rng(1).normal(size=(33, 64, 64)).astype("f4")
     one = record_of(image, quickStats=False, n_threads=n_threads, compressor="lz4")
     assert one == record_of(image, quickStats=False, n_threads=1, compressor="lz4")
+
+
+# ---- where frames are added to a file, or put in place of others
+
+STEPS = [(3, slice(3, 5)), (5, slice(5, 6))]
+
+
+@pytest.mark.parametrize("compressor", [None, "lz4"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_of_added_frames_too(dtype, compressor, tmp_path):
+    image, path = ramp((6, 4, 5), dtype), tmp_path / "a.mrcz"
+    image[4] = 1
+    mrcz.writeMRC(image[:3], path, compressor=compressor, quickStats=False)
+    for idx, part in STEPS:
+        mrcz.writeMRC(image[part], path, compressor=compressor, idx=idx, quickStats=False)
+    record = fields_of(path.read_bytes())
+    np.testing.assert_allclose(record["stats"], expected(image), rtol=1e-6)
+    np.testing.assert_allclose(record["rms"], image.astype("f8").std(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("compressor", [None, "lz4"])
+@pytest.mark.parametrize("idx,options", [(3, {}), (1, {}), (1, {"quickStats": False})])
+def test_an_rms_of_all_is_none_where_that_is_true_no_more(idx, options, compressor, tmp_path):
+    image, path = ramp((3, 4, 5), "i2"), tmp_path / "a.mrcz"
+    mrcz.writeMRC(image, path, compressor=compressor, quickStats=False)
+    before = fields_of(path.read_bytes())
+    assert before["rms"] > 0
+    mrcz.writeMRC(image[:1] + 1000, path, compressor=compressor, idx=idx, **options)
+    record = fields_of(path.read_bytes())
+    assert record["rms"] == -1
+    assert record["stats"] == before["stats"]
+
+
+@pytest.mark.parametrize("rms,known", [(0.5, True), (0.0, False), (-1.0, False)])
+def test_frames_added_to_files_of_other_programs(rms, known, tmp_path):
+    """Where the RMS is 0, nothing may have been measured."""
+    image, path = ramp((3, 4, 5), "i2"), tmp_path / "a.mrc"
+    path.write_bytes(mrc(image, stats=(0.0, 0.0, 0.0), rms=rms))
+    mrcz.writeMRC(image[:1] + 1000, path, idx=3, quickStats=False)
+    record = fields_of(path.read_bytes())
+    assert (record["stats"][1] > 1000) is known
+    assert known or record["rms"] == rms

@@ -228,7 +228,10 @@ class AtomicFile(_ChangingFile):
         self._sync_if_asked()
         size = os.fstat(self.fd).st_size
         self._size = None  # it must never be cut once it may have its name
-        self._rename()
+        if os.name == "nt":
+            self._rename_closed()
+        else:
+            self._rename()
         self._size = self._kept = size
         if self._fsync:
             with naming(self.name):
@@ -260,6 +263,14 @@ class AtomicFile(_ChangingFile):
         with naming(self.name):
             replace_file(self._temporary, self._target)
         self._temporary = ""
+
+    def _rename_closed(self) -> None:
+        """Rename the file where an open one can't be, and open it again, renamed or not."""
+        self.close()
+        try:
+            self._rename()
+        finally:
+            self.fd = os.open(self._temporary or self._target, os.O_RDWR | _O_BINARY)
 
     def abort(self) -> None:
         """Remove what was not published; the old file, or what was published, stays."""

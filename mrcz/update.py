@@ -293,6 +293,7 @@ class _Update:
             nz, packed = max(record.nz, first + len(encoder.lengths)), end - record.data_offset
             self._finish(sink, nz, first, encoder.statistics, checksums, packed_bytes=packed,
                          labels=with_index(record.fields["labels"], nz, packed, starts))
+            self.reader.close()  # Windows gives no file the name of an open one
             sink.commit()
         finally:
             sink.abort()

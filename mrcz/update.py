@@ -80,7 +80,7 @@ def write_frames(
         raise ValueError(f"{path}: idx and shape are for files on disk; write it as a whole")
     number = None if idx is None else frame_number(idx, "an integer, the first frame")
     wanted = None if shape is None else _final_shape(shape, container)
-    if number is None or not os.path.exists(path):
+    if number is None or not _exists(path):
         _make(container, path, number or 0, wanted, dtype, options)
         return
     if not os.path.isfile(path) and not os.path.isdir(path):
@@ -91,6 +91,18 @@ def write_frames(
             _Update(reader, container, options).write(number)
             return
     _make(container, path, number, wanted, dtype, options)
+
+
+def _exists(path: str) -> bool:
+    """Return whether there is a file; `os.path` takes an error for a no.
+
+    Then a disk that fails to answer would have one frame take the place of all.
+    """
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _final_shape(shape: tuple[int, ...], container: Container) -> tuple[int, int, int]:

@@ -88,6 +88,24 @@ def test_an_overwrite_that_fails_leaves_the_compressed_file_alone(tmp_path: Path
     assert only(path)
 
 
+def test_a_disk_that_fails_to_tell_of_a_file_is_not_believed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be made anew, of the one frame that is written."""
+    mrcz.writeMRC(IMAGE, path)
+    before, real, failures = path.read_bytes(), os.stat, [OSError(errno.ESTALE, "Stale handle")]
+
+    def once(*arguments: Any, **options: Any) -> os.stat_result:
+        if failures:
+            raise failures.pop()
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Stale"):
+        patch.setattr(os, "stat", once)
+        mrcz.writeMRC(IMAGE[:1], path, idx=0)
+    assert path.read_bytes() == before
+
+
 def test_checksums_can_be_added_with_frames(tmp_path: Path) -> None:
     path = tmp_path / "a.mrcz"
     for first in (6, 2):

@@ -6,10 +6,14 @@ import contextlib
 import io
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
+
+from .locks import ForkSafeLock
 
 fcntl: Any
 try:
@@ -25,28 +29,43 @@ _PAUSE = 0.002
 _LONG = 10.0
 """Seconds."""
 
+_naming = ForkSafeLock()
+_of_threads: WeakValueDictionary[str, ForkSafeLock] = WeakValueDictionary()
+"""By the files' names; gone when nobody holds or waits for them."""
+
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
     """Hold a file against others who change it with this library, in any thread or process.
 
     The lock is advisory (``flock``), so readers and other programs are not kept out. Where
-    the system has none, or its disk refuses, nothing is held.
+    the system has none (Windows), or its disk refuses, only threads of this process wait.
 
     Parameters
     ----------
     path : str
         A file that exists.
     """
+    own = _lock_of_threads(path)  # lives as long as this name
     if fcntl is None:
-        yield
+        with own():
+            yield
         return
-    with _held(path) as file:
+    with _held(path) as file, own():
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have a copy of it
+
+
+def _lock_of_threads(path: str) -> ForkSafeLock:
+    name = os.path.normcase(os.path.realpath(path))
+    with _naming():
+        lock = _of_threads.get(name)
+        if lock is None:
+            lock = _of_threads[name] = ForkSafeLock(threading.RLock)
+        return lock
 
 
 def _held(path: str) -> io.FileIO:

@@ -92,6 +92,25 @@ def test_frames_appended_by_many(tmp_path: Path, options: dict[str, Any], run: A
     assert mrcz.verify(path) == []
 
 
+@pytest.mark.parametrize("has_locks", [True, False])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_threads_take_turns_without_locks_of_the_disk(
+    tmp_path: Path, options: dict[str, Any], has_locks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, or on Lustre without the option ``flock``."""
+    path, others = tmp_path / "a.mrcz", tmp_path / "folder" / ".." / "a.mrcz"
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr(locking, "fcntl", RefusingDisk() if has_locks else None)
+    mrcz.writeMRC(np.zeros((2 * WRITERS, *SHAPE[1:]), "int16"), path, **options)
+    in_threads(lambda path, writer: overwrite_all(others if writer % 2 else path, writer), path)
+    image = mrcz.readMRC(path)[0]
+    assert image[:, 0, 0].tolist() == [100 * writer + TIMES - 1 for writer in range(WRITERS)
+                                       for _ in range(2)]
+    assert (image == image[:, :1, :1]).all()
+    assert mrcz.verify(path) == []
+    assert not locking._of_threads
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_stream_of_many_threads(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "a.mrcz"
@@ -151,6 +170,13 @@ class Disk:
         if what & self.LOCK_EX and not file.writable():
             raise OSError(errno.EBADF, "NFS locks only files that are open for writing")
         self.held = bool(what & self.LOCK_EX)
+
+
+class RefusingDisk(Disk):
+    """One that knows no locks."""
+
+    def flock(self, file: io.FileIO, what: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
 
 
 def test_a_file_on_nfs_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

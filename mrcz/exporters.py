@@ -17,7 +17,7 @@ import numpy as np
 
 from .errors import MissingCodecError
 from .importers import LARGEST_TIFF_PIXEL
-from .pixels import Pixels, cast_into
+from .pixels import Pixels, cast
 
 __all__ = ["pack", "write_npy", "write_tiff"]
 
@@ -128,9 +128,7 @@ def _exactly(piece: Pixels, dtype: np.dtype[Any], largest: int | None) -> Pixels
     """Return a piece as another dtype, all its values kept."""
     if dtype.kind == "b" and not np.isin(piece, (0, 1)).all():
         raise ValueError("a frame has values that are neither 0 nor 1, all that dtype bool holds")
-    out = np.empty(piece.shape, dtype)
-    cast_into(piece, out, largest=largest, what="a frame")
-    return out
+    return cast(piece, dtype, largest=largest, what="a frame")
 
 
 def pack(path: str, suffix: str) -> None:

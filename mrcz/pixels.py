@@ -12,6 +12,7 @@ from .modes import WRITABLE, WRITTEN_AS, Mode
 __all__ = [
     "LARGEST_NIBBLE",
     "Pixels",
+    "cast",
     "cast_into",
     "disk_to_memory",
     "memory_dtype",
@@ -156,6 +157,15 @@ def cast_into(source: Pixels, out: Pixels, *, largest: int | None, what: str) ->
         except FloatingPointError:
             raise ValueError(f"{what} has values beyond {np.finfo(out.dtype).max:.4g}, "
                              f"the largest of {out.dtype}") from None
+
+
+def cast(
+    source: Pixels, dtype: np.dtype[Any], *, what: str, largest: int | None = None
+) -> Pixels:
+    """Return a copy of `source` as another dtype, in C order; see `cast_into`."""
+    out = np.empty(source.shape, dtype)
+    cast_into(source, out, largest=largest, what=what)
+    return out
 
 
 def _check_range(source: Pixels, dtype: np.dtype[Any], largest: int | None, what: str) -> None:

@@ -167,6 +167,23 @@ def test_keep_bits_of_complex_pixels():
     assert keep_bits(pixels.copy(), 3)[0] == 1.25 + 3.25j
 
 
+@pytest.mark.parametrize(("pixels", "dtype"), [
+    (np.array([[1e6, 1.0]], "float32"), "float16"),  # infinite there
+    (np.array([[1 + 2j, 1.0]], "complex64"), "float32"),
+], ids=["overflow", "complex"])
+def test_keep_bits_casts_no_value_away(folder, pixels, dtype):
+    mrcz.writeMRC(pixels, "a.mrc")
+    assert convert("a.mrc", "b.mrc", "--dtype", dtype) == 1
+    assert convert("a.mrc", "b.mrc", "--dtype", dtype, "--keep-bits", "5") == 1
+    assert not os.path.exists("b.mrc")
+
+
+def test_keep_bits_of_complex_pixels_in_columns(folder):
+    np.save("a.npy", np.asfortranarray(np.full((2, 3, 4), 1.2 + 3.14159j, "complex64")))
+    assert convert("a.npy", "b.mrc", "--keep-bits", "3") == 0
+    assert (mrcz.readMRC("b.mrc")[0] == 1.25 + 3.25j).all()
+
+
 def test_what_only_mrc_knows_is_carried_over(folder, capsys):
     data = bytearray(SAMPLE.read_bytes())
     data[196:208] = np.array([1.5, -2, 3], "<f4").tobytes()

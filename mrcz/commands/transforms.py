@@ -11,7 +11,7 @@ import numpy as np
 
 from ..copies.slabs import slab_ranges
 from ..importers import Frames
-from ..pixels import Pixels
+from ..pixels import Pixels, cast
 
 __all__ = ["Plan", "keep_bits", "parse_bin", "parse_slice", "transformed"]
 
@@ -140,7 +140,7 @@ def transformed(frames: Frames, plan: Plan) -> Iterator[Pixels]:
         if plan.dtype.kind in "iu" and piece.dtype.kind == "f":
             piece = np.rint(piece)
         if plan.bits is not None:
-            piece = keep_bits(piece.astype(plan.dtype), plan.bits)
+            piece = keep_bits(cast(piece, plan.dtype, what="a frame"), plan.bits)
         yield piece
 
 

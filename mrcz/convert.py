@@ -21,6 +21,7 @@ from .ioMRC import writeMRC
 from .options import parse_write_options
 from .pixels import writable_mode
 from .progress import shown, title_of
+from .replacing import is_same_file
 from .targets import open_sink
 from .units import angstrom_per, is_length, is_storable
 from .writer import StackWriter
@@ -122,9 +123,9 @@ def dm_to_mrcz(
     (300.0, 'zstd', {'DataType': 1, 'Dimensions': [2, 2]})
     """
     name = source.filename if isinstance(source, readDM4) else source
-    if isinstance(target, (str, os.PathLike)) and os.path.exists(target) and (
-            os.path.samefile(name, target)):
-        raise ValueError(f"{os.fspath(target)!r} can't be converted into itself")
+    if isinstance(target, (str, bytes, os.PathLike)) and (
+            is_same_file(os.fspath(name), os.fspath(target))):
+        raise ValueError(f"{os.fsdecode(target)!r} can't be converted into itself")
     picked, known = describe_dm(source, image)
     if _is_mrcz(target):
         options.setdefault("compressor", "zstd")
@@ -230,7 +231,8 @@ def _integer(value: Any) -> int | None:
 
 
 def _is_mrcz(target: Any) -> bool:
-    return isinstance(target, (str, os.PathLike)) and os.fsdecode(target).lower().endswith("mrcz")
+    return (isinstance(target, (str, bytes, os.PathLike))
+            and os.fsdecode(target).lower().endswith("mrcz"))
 
 
 def _header_of(image: DMImage) -> dict[str, Any]:

@@ -225,7 +225,7 @@ def test_not_into_itself(tmp_path, make):
     content = source.read_bytes()
     link = tmp_path / "link.mrcz"
     link.symlink_to(source)
-    for target in (source, str(source), link):
+    for target in (source, str(source), bytes(source), link):
         for given in (source, readDM4(source)):
             with pytest.raises(ValueError, match="into itself"):
                 dm_to_mrcz(given, target)
@@ -290,3 +290,8 @@ def test_memory_is_bounded(tmp_path, make, monkeypatch):
 def test_a_number_of_an_image_is_an_integer(tmp_path, make, wrong):
     with pytest.raises(TypeError, match="image must be an integer or None"):
         dm_to_mrcz(make(np.zeros((4, 5), "f4")), tmp_path / "a.mrc", image=wrong)
+
+
+def test_a_name_of_bytes_tells_the_format_too(tmp_path, make):
+    dm_to_mrcz(make(movie()), bytes(tmp_path / "a.mrcz"))
+    assert readMRC(tmp_path / "a.mrcz")[1]["compressor"] == "zstd"

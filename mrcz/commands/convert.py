@@ -31,6 +31,7 @@ from ..importers import CHANNELS, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import LARGEST_NIBBLE, Pixels, writable_mode
+from ..replacing import is_same_file
 from ..resave import resave
 from ..sources import FileSource, is_url
 from ..targets import open_sink
@@ -41,7 +42,6 @@ from .files import (
     Job,
     find_files,
     for_each_file,
-    is_same_file,
     pixel_size,
     positive_int,
     size_of,

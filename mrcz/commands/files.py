@@ -30,7 +30,6 @@ __all__ = [
     "add_job_arguments",
     "find_files",
     "for_each_file",
-    "is_same_file",
     "naming",
     "output_paths",
     "pixel_size",
@@ -147,11 +146,6 @@ def require_file(path: str, command: str) -> None:
     if os.path.isdir(path):
         raise UsageError(f"{path} is a folder, and mrcz {command} takes single files: name one in "
                          f"it")
-
-
-def is_same_file(path: str, output: str) -> bool:
-    """Return whether two names mean one file that exists."""
-    return os.path.exists(path) and os.path.exists(output) and os.path.samefile(path, output)
 
 
 def size_of(path: str) -> int:

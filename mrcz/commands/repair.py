@@ -10,9 +10,10 @@ from typing import Any
 
 from ..copies.copying import require_absent
 from ..progress import Advance
+from ..replacing import is_same_file
 from ..salvage import salvage_file
 from .console import UsageError, print_json, progress_bar, say
-from .files import is_same_file, require_file
+from .files import require_file
 
 __all__ = ["TROUBLE", "add_parser", "run"]
 

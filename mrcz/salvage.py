@@ -19,6 +19,7 @@ from .intact import find_intact, frame_buffer
 from .lease import blosc_settings
 from .progress import Advance, shown, title_of, unseen
 from .reader import MRCReader
+from .replacing import is_same_file
 from .trailer import make_trailer
 
 __all__ = ["RepairReport", "repair", "salvage_file"]
@@ -109,9 +110,9 @@ def salvage_file(
         manager of what is told those that are done.
     """
     path, output = os.fsdecode(path), os.fsdecode(output)
-    if os.path.exists(output) and os.path.samefile(path, output):
-        raise ValueError("repair writes a new file: output must not be the damaged one")
     with MRCReader(path) as reader:
+        if is_same_file(reader.source.name, output):  # without file://, if path is such a URL
+            raise ValueError("repair writes a new file: output must not be the damaged one")
         is_raw = reader.record.compressor is None
         salvage, passes = (_RawSalvage, 1) if is_raw else (_ChunkSalvage, 2)
         damage = reader.source.settle()

@@ -171,6 +171,16 @@ def test_file_urls_are_paths(tmp_path):
     assert np.array_equal(mapped, MOVIE)
 
 
+def test_a_file_url_is_repaired_and_never_into_itself(tmp_path):
+    path = tmp_path / "a.mrcz"
+    mrcz.writeMRC(MOVIE, path, compressor="zstd")
+    with pytest.raises(ValueError, match="must not be the damaged one"):
+        mrcz.repair(f"file://{path}", path)
+    (tmp_path / "b.mrcz").write_bytes(b"in its way")
+    assert not mrcz.repair(f"file://{path}", tmp_path / "b.mrcz").lost
+    assert np.array_equal(mrcz.readMRC(tmp_path / "b.mrcz")[0], MOVIE)
+
+
 def test_pickles_and_notices_change(put_file):
     put_file(compressor="zstd")
     with mrcz.open("memory://a.mrcz") as stack:

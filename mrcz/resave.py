@@ -20,7 +20,9 @@ from .errors import MRCError
 from .ioMRC import writeMRC
 from .pixels import Pixels
 from .reader import MRCReader
+from .sources import is_url
 from .stack import Stack
+from .streams import StreamSource
 
 __all__ = ["Resaved", "needs_resave", "resave"]
 
@@ -90,7 +92,8 @@ def resave(
     Raises
     ------
     MRCError
-        If the new file differs from the old one, which is then left as it was.
+        If the file is a .gz or its kin, or on a server; or the new file differs from the old
+        one, which is then left as it was.
     FileExistsError
         If there is a backup already.
 
@@ -110,6 +113,7 @@ def resave(
         path = os.path.realpath(path)
     if not needs_resave(path):
         return Resaved(path, False, "not written by MRCZ below 0.5.0")
+    _require_plain(path)
     backup, new = path + BACKUP_SUFFIX, path + ".mrcz-new"
     if os.path.lexists(backup) and not _is_same(path, backup):
         raise FileExistsError(errno.EEXIST, "there is a backup already", backup)
@@ -127,6 +131,20 @@ def resave(
         if os.path.exists(new):
             os.unlink(new)
     return Resaved(path, True, "saved anew", backup)
+
+
+def _require_plain(path: str) -> None:
+    """Check that the new file is of the kind that the old one's name says.
+
+    Raises
+    ------
+    MRCError
+        If it is packed as a whole, or on a server.
+    """
+    with MRCReader(path) as reader:
+        if is_url(path) or isinstance(reader.source, StreamSource):
+            raise MRCError(f"{path}: only files on disk that are not packed as a whole are saved "
+                           f"anew; unpack it first")
 
 
 def _is_same(path: str, backup: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 import mrcz
 from mrcz import resave
+from mrcz.errors import MRCError
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 OLD = sorted(path for version in ("0.3.8", "0.4.1") for path in GOLDEN.glob(f"{version}_*.mrc*")
@@ -165,3 +167,14 @@ def test_slices_that_are_none(slices: object, error: type[Exception], tmp_path: 
     for dry_run in (True, False):
         with pytest.raises(error, match="slices must be"):
             resave.resave(path, slices=slices, dry_run=dry_run)  # type: ignore[arg-type]
+
+
+def test_files_that_are_packed_as_a_whole_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrc.gz"
+    with gzip.open(path, "wb") as stream:
+        stream.write(OLD[0].read_bytes())
+    content = path.read_bytes()
+    with pytest.raises(MRCError, match=r"a\.mrc\.gz: .*unpack it first"):
+        resave.resave(path)
+    assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]

@@ -41,6 +41,8 @@ _HOPELESS = 1.05
 """A filter this much behind the best at level 1 is not tried at higher levels."""
 _WORTHWHILE = 1.01
 """Ratio below which the file stays uncompressed."""
+_FILTERS = ("shuffle", "bitshuffle", "noshuffle")
+_NAMES = {number: name for name, number in SHUFFLES.items()}
 _SPLIT_CODECS = ("blosclz", "lz4", "lz4hc")
 _SMALL_FRAME = 1 << 16
 """Frames up to this size, in bytes, where zstd's fixed costs let zlib win."""
@@ -69,7 +71,8 @@ def choose(
     """Return the best way to compress frames like these; None: not at all.
 
     Best is the highest ratio of all that decompress nearly as fast as zstd level 1
-    with bitshuffle. A few megabytes are tried, whatever the size of the stack.
+    with bitshuffle, or with the filter that is not to be chosen. A few megabytes are tried,
+    whatever the size of the stack.
 
     Parameters
     ----------
@@ -78,7 +81,7 @@ def choose(
     frame_format : FrameFormat
         How they are stored; its options are the hint, and hold what is not to be chosen.
     wanted : tuple of str
-        ``'compressor'``, ``'shuffle'`` or both.
+        ``'compressor'``, ``'shuffle'`` or both; what is not among them stays as in the hint.
     may_store : bool
         Whether an uncompressed file will do.
     """
@@ -87,14 +90,20 @@ def choose(
     windows = list(_sample(frames, frame_format, SAMPLE_BYTES, WINDOWS))
     typesize = frame_format.disk_dtype.itemsize
     started = time.perf_counter()
-    baseline = _try(_candidate(hint, "zstd", 1, "bitshuffle"), windows, typesize)
+    filters = _FILTERS if "shuffle" in wanted else (_NAMES[hint.shuffle],)
+    usual = "bitshuffle" if "bitshuffle" in filters else filters[0]
+    baseline = _try(_candidate(hint, "zstd", 1, usual), windows, typesize)
     trials = [baseline]
-    for options in _candidates(hint, wanted, frame_format.frame_bytes, trials):
+    candidates = (_candidates(hint, filters, frame_format.frame_bytes, trials)
+                  if "compressor" in wanted else
+                  (replace(hint, shuffle=SHUFFLES[name]) for name in filters))
+    for options in candidates:
         if time.perf_counter() - started > SECONDS:
             break
         trials.append(_try(options, windows, typesize))
     if "compressor" not in wanted:
-        return max(trials[1:], key=lambda trial: trial.ratio).options
+        tried = trials[1:]  # none, where the lease of blosc's settings took all the time
+        return max(tried, key=lambda trial: trial.ratio).options if tried else hint
     limit = _SLOWEST * baseline.seconds + _JITTER
     fast = [trial for trial in trials if trial.seconds <= limit]
     best = max(trial.ratio for trial in fast)
@@ -105,16 +114,12 @@ def choose(
 
 
 def _candidates(
-    hint: CodecOptions, wanted: tuple[str, ...], frame_bytes: int, trials: Sequence[_Trial]
+    hint: CodecOptions, filters: Sequence[str], frame_bytes: int, trials: Sequence[_Trial]
 ) -> Iterator[CodecOptions]:
     """Yield what to try, given what was tried so far: filters first, then levels."""
-    filters = ("shuffle", "bitshuffle", "noshuffle")
-    if "compressor" not in wanted:
-        for name in filters:
-            yield replace(hint, shuffle=SHUFFLES[name])
-        return
-    for name in ("shuffle", "noshuffle"):  # bitshuffle at level 1 is the baseline
-        yield _candidate(hint, "zstd", 1, name)
+    for name in filters:
+        if SHUFFLES[name] != trials[0].options.shuffle:  # at level 1, that is the baseline
+            yield _candidate(hint, "zstd", 1, name)
     best = max(trial.ratio for trial in trials)
     good = {trial.options.shuffle for trial in trials if trial.ratio * _HOPELESS >= best}
     for level in sorted({*LEVELS, hint.clevel or 1} - {1}):
@@ -128,7 +133,8 @@ def _candidates(
 
 
 def _candidate(hint: CodecOptions, compressor: str, level: int, filter_name: str) -> CodecOptions:
-    return parse_options(compressor, level, shuffle=filter_name, backend=hint.backend)
+    return parse_options(compressor, level, shuffle=filter_name, blocksize=hint.blocksize,
+                         backend=hint.backend)
 
 
 def with_typesize(frames: Sequence[Pixels], frame_format: FrameFormat) -> CodecOptions:

@@ -253,7 +253,8 @@ def writeMRC(  # noqa: N802
     backend : {'blosc1', 'blosc2'}, optional
         Version of the chunks; those of blosc2 are not read by c-blosc 1.
     shuffle : {'bitshuffle', 'shuffle', 'noshuffle', 'auto'}, optional
-        Filter before compression; None: bitshuffle, as the specification says.
+        Filter before compression; None: bitshuffle, as the specification says, or what
+        ``compressor='auto'`` finds best.
     blocksize : int, optional
         Bytes a block; None: what suits the codec.
     fsync : bool

@@ -93,6 +93,8 @@ def parse_write_options(
     """
     auto = tuple(name for name, value in (("compressor", compressor), ("shuffle", shuffle))
                  if isinstance(value, str) and value == AUTO)
+    if auto == ("compressor",) and shuffle is None:
+        auto = ("compressor", "shuffle")
     codec = None
     if compressor is not None:
         codec = parse_options(

@@ -198,7 +198,7 @@ class _Update:
         frame_format = FrameFormat(record.mode, record.ny, record.nx, record.byteorder, codec)
         options = replace(
             asked,
-            auto=tuple(choice for choice in asked.auto if choice != "compressor"),
+            auto=() if "compressor" in asked.auto else asked.auto,  # that was chosen once for all
             checksum=codec is not None and (
                 asked.checksum or self.reader.trailer is not None),
         )

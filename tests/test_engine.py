@@ -290,6 +290,42 @@ def test_auto_chooses_by_the_pixels(tmp_path: Path) -> None:
     assert mrcz.readMRC(path)[1]["compressor"] == "lz4"
 
 
+@pytest.mark.parametrize("shuffle", ["noshuffle", "shuffle", "bitshuffle"])
+def test_auto_keeps_the_filter_and_the_blocks_that_are_asked_for(shuffle: str) -> None:
+    stack = np.random.default_rng(1).poisson(40, (2, 512, 512)).astype("u2")
+    file = io.BytesIO()
+    mrcz.writeMRC(stack, file, compressor="auto", shuffle=shuffle, blocksize=1 << 16)
+    file.seek(1024)
+    (_, blocksize, _), (_, _, flags, _) = mrcz.ioMRC.readBloscHeader(file)
+    assert {0: "noshuffle", 1: "shuffle", 4: "bitshuffle"}[flags & 5] == shuffle
+    assert blocksize == 1 << 16
+    file.seek(0)
+    assert np.array_equal(mrcz.readMRC(file)[0], stack)
+
+
+@pytest.mark.parametrize("options", [{"compressor": "lz4", "shuffle": "auto"},
+                                     {"compressor": "auto"}])
+def test_auto_does_without_trials_where_there_is_no_time(
+    options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another thread compresses with blocks of another size, and all wait for it."""
+    monkeypatch.setattr("mrcz.auto.SECONDS", 0.0)
+    file = io.BytesIO()
+    mrcz.writeMRC(np.arange(6000, dtype="i2").reshape(60, 100), file, **options)
+    file.seek(0)
+    assert np.array_equal(mrcz.readMRC(file)[0].ravel(), np.arange(6000))
+
+
+def test_auto_chooses_the_filter_unless_one_is_named() -> None:
+    smooth = np.cumsum(np.random.default_rng(0).normal(size=(2, 512, 512)), 2).astype("f4")
+    sizes = {}
+    for shuffle in (None, "auto", "noshuffle"):
+        file = io.BytesIO()
+        mrcz.writeMRC(smooth, file, compressor="auto", shuffle=shuffle)
+        sizes[shuffle] = len(file.getvalue())
+    assert max(sizes[None], sizes["auto"]) < sizes["noshuffle"]
+
+
 def test_out(tmp_path: Path) -> None:
     stack = np.random.default_rng(0).poisson(2, (5, 64, 48)).astype("int16")
     path = tmp_path / "a.mrcz"

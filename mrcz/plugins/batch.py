@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..arguments import integer
 from ..copies.compressing import CompressOptions, compress_file, is_compressed
 from ..filenames import compressed_name
 from ..options import parse_write_options
-from ..parallel import threads_of
+from ..parallel import MAX_THREADS, threads_of
 from ..progress import unseen
 from ..reader import MRCReader
 from .cluster import require_client
@@ -133,7 +134,9 @@ def compress_many(
         require_client(client)
         done = {result.path: result for result in compress_on_cluster(pairs, options, client)}
         return [done[path] for path, _ in pairs]
-    count = min(threads_of(processes), len(pairs))
+    if processes is not None:
+        processes = integer("processes", processes, 1, MAX_THREADS, kind="an integer or None")
+    count = min(processes or threads_of(None), len(pairs))
     if count > 1 and (reason := reason_for_none()):
         logger.warning("the files are compressed one after the other, each by several threads: "
                        "this process can start no others, for %s", reason)

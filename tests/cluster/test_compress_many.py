@@ -251,6 +251,10 @@ def test_wrong_arguments(movies, tmp_path):
         mrcz.compress_many(movies, delete_original=True, verify=False)
     with pytest.raises(ValueError, match="compressor"):
         mrcz.compress_many(movies, compressor="best")
+    with pytest.raises(ValueError, match="processes must be 1 to"):
+        mrcz.compress_many(movies, processes=0)
+    with pytest.raises(TypeError, match="processes must be an integer or None"):
+        mrcz.compress_many(movies, processes="2")
     with pytest.raises(ValueError, match="both become"):
         mrcz.compress_many([movies[0], tmp_path / "0.mrc"], tmp_path / "out")
     assert mrcz.compress_many([]) == []

@@ -29,9 +29,7 @@ from .parallel import threads_of
 from .pixels import Pixels, tell_cast, writable_mode
 from .progress import shown, title_of
 from .reader import MRCReader
-from .reading import File, arranged, can_map, checked_out, frames_asked, key_of, map_frames
-from .sources import FileObjectSource
-from .stack import Stack
+from .reading import File, arranged, checked_out, frames_asked, mapped_or_lazy
 from .targets import open_sink
 from .writer import StackWriter
 
@@ -157,30 +155,22 @@ def readMRC(  # noqa: N802
     >>> image.shape, header["compressor"]
     ((2, 3, 4), 'zstd')
     """
-    if useMemmap and out is not None:
-        raise ValueError("out and useMemmap=True exclude each other")
+    if useMemmap:
+        if out is not None:
+            raise ValueError("out and useMemmap=True exclude each other")
+        return mapped_or_lazy(MRCfilename, idx, slices, endian=endian, pixelunits=pixelunits,
+                              fileConvention=fileConvention, n_threads=n_threads, verify=verify)
     with MRCReader(
         MRCfilename, endian=endian, convention=fileConvention, verify=verify
     ) as reader:
         header = reader.header(pixelunits)
         per_item = reader.slices(slices)
         frames = frames_asked(idx, reader)
-        if useMemmap:
-            reader.require_plausible()
-            if not can_map(reader, MRCfilename, frames):
-                if isinstance(reader.source, FileObjectSource):
-                    reader.source.rewind()
-                stack = Stack(MRCfilename, endian=endian, pixelunits=pixelunits,
-                              fileConvention=fileConvention, n_threads=n_threads,
-                              verify=verify)
-                return (stack if idx is None else stack[key_of(idx, frames)]), header
-            image = map_frames(reader, frames)
-        else:
-            target = None if out is None else checked_out(out, reader, frames, idx)
-            nbytes = len(frames) * math.prod(reader.shape[1:]) * reader.dtype.itemsize
-            with shown(progress, nbytes, title_of(MRCfilename)) as advance:
-                image = reader.read(frames, threads=threads_of(n_threads), out=target,
-                                    advance=advance)
+        target = None if out is None else checked_out(out, reader, frames, idx)
+        nbytes = len(frames) * math.prod(reader.shape[1:]) * reader.dtype.itemsize
+        with shown(progress, nbytes, title_of(MRCfilename)) as advance:
+            image = reader.read(frames, threads=threads_of(n_threads), out=target,
+                                advance=advance)
         if out is not None:
             return out, header
         return arranged(image, idx, per_item, reader.record.items_are_volumes), header

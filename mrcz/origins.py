@@ -82,8 +82,9 @@ def _from_fileobj(fileobj: IO[bytes]) -> Source:
         raise TypeError("a file object must be opened in binary mode ('rb'), not text mode")
     name = str(getattr(fileobj, "name", f"<{type(fileobj).__name__}>"))
     if not can_seek(fileobj):
-        return StreamSource(io.BytesIO(fileobj.read()), name)
+        fileobj = io.BytesIO(fileobj.read())
     source = FileObjectSource(fileobj)
+    source.name = name
     opener = _opener_of(source)
     if opener is None:
         return source

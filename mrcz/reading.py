@@ -10,11 +10,13 @@ import numpy as np
 
 from .arguments import frame_number
 from .errors import FrameIndexError
+from .headerdict import HeaderDict
 from .pixels import Pixels
 from .reader import MRCReader
 from .sources import FileSource
+from .stack import Stack
 
-__all__ = ["File", "arranged", "can_map", "checked_out", "frames_asked", "key_of", "map_frames"]
+__all__ = ["File", "arranged", "checked_out", "frames_asked", "mapped_or_lazy"]
 
 File = str | os.PathLike[str] | IO[bytes]
 
@@ -57,7 +59,39 @@ def checked_out(
     return out if out.ndim == len(shape) else out[None]
 
 
-def can_map(reader: MRCReader, file: File, frames: range) -> bool:
+def mapped_or_lazy(
+    file: File, idx: int | tuple[int, int] | None, slices: int | None, **options: Any
+) -> tuple[Any, HeaderDict]:
+    """Return what `readMRC` does with ``useMemmap=True``.
+
+    Parameters
+    ----------
+    file, idx, slices
+        As of `readMRC`.
+    **options
+        As of `Stack`.
+    """
+    stack = Stack(file, **options)  # opens a file object once: its position is the user's
+    try:
+        reader, header = stack._reader, stack.header
+        per_item = reader.slices(slices)
+        frames = frames_asked(idx, reader)
+        reader.require_plausible()
+        if _can_map(reader, file, frames):
+            image = _map_frames(reader, frames)
+            found: Any = arranged(image, idx, per_item, reader.record.items_are_volumes)
+        elif idx is None:
+            return stack, header
+        else:
+            found = stack[_key_of(idx, frames)]
+    except BaseException:
+        stack.close()
+        raise
+    stack.close()
+    return found, header
+
+
+def _can_map(reader: MRCReader, file: File, frames: range) -> bool:
     """Return whether pixels lie in a file on disk, all of them, as they would in memory."""
     return (
         reader.record.compressor is None
@@ -68,14 +102,14 @@ def can_map(reader: MRCReader, file: File, frames: range) -> bool:
     )
 
 
-def map_frames(reader: MRCReader, frames: range) -> Pixels:
+def _map_frames(reader: MRCReader, frames: range) -> Pixels:
     """Return frames as a memory map."""
     start, _ = reader.table.span(frames.start, len(frames))
     shape = (len(frames), *reader.shape[1:])
     return np.memmap(reader.source.name, reader.record.disk_dtype, "c", start, shape)
 
 
-def key_of(idx: int | tuple[int, int], frames: range) -> Any:
+def _key_of(idx: int | tuple[int, int], frames: range) -> Any:
     """Return the index into a `Stack` that gives the frames as `idx` means them."""
     return slice(frames.start, frames.stop) if isinstance(idx, Sequence) else frames.start
 

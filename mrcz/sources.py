@@ -236,10 +236,6 @@ class FileObjectSource(SizedSource):
                 view[done : done + len(data)] = data
                 done += len(data)
 
-    def rewind(self) -> None:
-        """Position the file object where this source starts."""
-        self._file.seek(self.start)
-
 
 def _is_plain(file: IO[bytes]) -> bool:
     """Return whether a file object adds nothing to its descriptor but bytes that it read ahead."""

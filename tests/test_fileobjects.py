@@ -268,3 +268,31 @@ def test_no_handle_is_left_open(tmp_path):
         mrcz.readMRC(tmp_path / "a.mrc")
         mrcz.writeMRC(IMAGE, tmp_path / "a.mrc")
     assert lowest_free_handle() == before
+
+
+class OneWay(io.RawIOBase):
+    """Bytes that come once, as a server's answer."""
+
+    def __init__(self, data: bytes) -> None:
+        self._bytes = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self._bytes.readinto(buffer)
+
+
+@pytest.mark.parametrize("memmap", [False, True])
+@pytest.mark.parametrize("open_as", [io.BytesIO, OneWay])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_file_objects_are_read_once(pack, open_as, memmap, tmp_path):
+    """Wherever they are positioned then, and whether they can go back or not."""
+    stack = np.random.default_rng(0).integers(-9999, 9999, (20, 256, 256), "i2")
+    mrcz.writeMRC(stack, tmp_path / "a.mrc")
+    data = pack((tmp_path / "a.mrc").read_bytes())
+    found, header = mrcz.readMRC(open_as(data), useMemmap=memmap)
+    assert header["dimensions"].tolist() == [20, 256, 256]
+    assert_identical(np.asarray(found), stack)
+    found, _ = mrcz.readMRC(open_as(data), idx=(3, 5), useMemmap=memmap)
+    assert_identical(np.asarray(found), stack[3:5])

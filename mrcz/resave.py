@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import integer
-from .copies.copying import keep_status
+from .copies.copying import held_as_read, keep_status
 from .errors import MRCError
 from .ioMRC import writeMRC
 from .pixels import Pixels
@@ -93,7 +93,7 @@ def resave(
     ------
     MRCError
         If the file is a .gz or its kin, or on a server; or the new file differs from the old
-        one, which is then left as it was.
+        one, which is then left as it was; or that was changed meanwhile.
     FileExistsError
         If there is a backup already.
 
@@ -120,13 +120,14 @@ def resave(
     if dry_run:
         return Resaved(path, True, "would be saved anew", backup)
     try:
+        status = os.stat(path)
         with Stack(path) as old:
             _write(old, new, slices)
             with Stack(new) as again:
                 _compare(old, again)
-        status = os.stat(path)
         keep_status(new, path, status, status.st_mtime_ns)
-        _take_over(new, path, backup)
+        with held_as_read(path, status):
+            _take_over(new, path, backup)
     finally:
         if os.path.exists(new):
             os.unlink(new)

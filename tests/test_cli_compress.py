@@ -1,9 +1,11 @@
 """`mrcz compress` and `mrcz decompress`: nothing lost, ever."""
 
 import bz2
+import errno
 import gzip
 import json
 import os
+import threading
 from importlib.resources import files
 
 import numpy as np
@@ -141,6 +143,81 @@ def test_another_file_of_that_name_is_not_replaced(movie):
     assert main(["compress", "--delete-original", str(movie)]) == 1
     assert movie.with_suffix(".mrcz").read_text() == "mine"
     assert movie.exists()
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("command", [["compress", "--delete-original"], ["convert"]])
+def test_a_file_that_comes_meanwhile_is_not_replaced(movie, monkeypatch, capsys, command,
+                                                     has_links):  # fmt: skip
+    """As the copy of a file of that name elsewhere, which another process makes and removes."""
+    others, copy = b"the only copy", movie.with_suffix(".mrcz")
+    is_changed = copying._is_changed
+
+    def come(path, status):
+        copy.write_bytes(others)
+        return is_changed(path, status)
+
+    def no_link(source, target):
+        raise PermissionError(errno.EPERM, "Operation not permitted", source, target)
+
+    monkeypatch.setattr(copying, "_is_changed", come)
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_link)
+    assert main([*command, str(movie), *[str(copy)] * (command == ["convert"])]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert copy.read_bytes() == others
+    assert names(movie.parent) == ["movie.mrc", "movie.mrcz"]
+
+
+def test_disks_without_second_names_and_those_that_deny_having_given_one(movie, monkeypatch):
+    link = os.link
+
+    def deny(source, target):
+        if source.endswith(".mrcz"):
+            link(source, target)
+        raise FileExistsError(errno.EEXIST, "File exists", source, target)
+
+    monkeypatch.setattr(os, "link", deny)
+    assert main(["compress", "-q", "--delete-original", str(movie)]) == 0
+    assert main(["decompress", "-q", str(movie.with_suffix(".mrcz"))]) == 0
+    assert names(movie.parent) == ["movie.mrc", "movie.mrcz"]
+
+
+def test_frames_that_are_added_to_a_file_before_it_is_removed_stay(movie, monkeypatch, capsys):
+    sync = copying.fsync_folder
+
+    def add(folder):
+        sync(folder)
+        mrcz.writeMRC(pixels_of("int8", (2, 64, 64)), movie, idx=8)
+
+    monkeypatch.setattr(copying, "fsync_folder", add)
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert "changed after it was read, and stays" in capsys.readouterr().err
+    assert len(mrcz.readMRC(movie)[0]) == 10
+
+
+def test_frames_are_not_added_to_a_file_while_it_is_removed(movie, monkeypatch):
+    """They would go into a file without a name."""
+    unlink, added = os.unlink, []
+
+    def add():
+        try:
+            mrcz.writeMRC(pixels_of("int8", (2, 64, 64)), movie, idx=8)
+        except Exception as error:
+            added.append(error)
+
+    def slow(path, **options):
+        if os.fspath(path) == str(movie):
+            thread.start()
+            thread.join(0.3)
+        unlink(path, **options)
+
+    thread = threading.Thread(target=add)
+    monkeypatch.setattr(os, "unlink", slow)
+    assert main(["compress", "-q", "--delete-original", str(movie)]) == 0
+    thread.join()
+    assert not movie.exists()
+    assert [type(error) for error in added] == [FileNotFoundError]
 
 
 def test_a_copy_that_reads_back_wrong_is_thrown_away(movie, monkeypatch, capsys):

@@ -138,6 +138,24 @@ def test_nothing_is_lost_when_it_fails(tmp_path: Path, monkeypatch: pytest.Monke
         resave.resave(path)
 
 
+def test_frames_that_are_added_meanwhile_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.mrcz"
+    shutil.copy(GOLDEN / "0.4.1_i2_zstd.mrcz", path)
+    image, compare = mrcz.readMRC(path, slices=0)[0], resave._compare
+
+    def add(old: mrcz.Stack, new: mrcz.Stack) -> None:
+        compare(old, new)
+        mrcz.writeMRC(image[:1], path, idx=len(image))
+
+    monkeypatch.setattr(resave, "_compare", add)
+    with pytest.raises(mrcz.MRCError, match="changed after it was read"):
+        resave.resave(path)
+    assert len(mrcz.readMRC(path, slices=0)[0]) == len(image) + 1
+    assert [item.name for item in tmp_path.iterdir()] == ["a.mrcz"]
+
+
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.mrcz"
     shutil.copy(GOLDEN / "0.6.0_i2_zstd.mrcz", path)

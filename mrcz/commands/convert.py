@@ -232,7 +232,7 @@ def convert_file(path: str, output: str, args: argparse.Namespace, job: Job) -> 
                 yield piece
                 job.advance(int(len(piece) * share))
 
-        with unfinished_file(output, path, status) as unfinished:
+        with unfinished_file(output, path, status, force=args.force) as unfinished:
             _write(unfinished, output, frames, plan, pieces(), args, job)
     shape = " x ".join(map(str, plan.shape))
     kind = plan.dtype.name

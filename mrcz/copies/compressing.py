@@ -131,13 +131,13 @@ def compress_file(
         done = not options.force and _is_done(output, original)
         if not done:
             require_absent(output, options.force)
-            with unfinished_file(output, path, status) as unfinished:
+            with unfinished_file(output, path, status, force=options.force) as unfinished:
                 _write(reader, original, unfinished, options, threads, advance)
                 keep_status(unfinished, path, status, status.st_mtime_ns)
         elif options.delete_original:
             check_restores(output, reader, advance, threads=threads)
     if options.delete_original:
-        remove_original(path, output)
+        remove_original(path, output, status)
     return Copied(
         path, output, status.st_size, os.path.getsize(output), time.perf_counter() - started,
         how="" if done else _how(output), skipped="is done already" if done else "",

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import MRCError
 from ..header import IMAGE_STACK, VOLUME, VOLUME_STACK
 from ..importers import header_options
+from ..locking import locked
 from ..options import parse_write_options
 from ..pixels import writable_mode
 from ..progress import Advance
@@ -26,7 +27,7 @@ from ..writer import StackWriter
 from .original import Original
 from .slabs import read_slabs
 
-__all__ = ["check_restores", "copy_frames", "keep_status", "remove_original",
+__all__ = ["check_restores", "copy_frames", "held_as_read", "keep_status", "remove_original",
            "require_absent", "unfinished_file", "writer_like"]  # fmt: skip
 
 KNOWN_SPACE_GROUPS = (IMAGE_STACK, VOLUME, VOLUME_STACK)
@@ -39,7 +40,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def unfinished_file(
-    output: str, source: str, status: os.stat_result | None
+    output: str, source: str, status: os.stat_result | None, *, force: bool
 ) -> Iterator[str]:
     """Give a path to write to, and move it to `output` if all goes well in the block.
 
@@ -51,11 +52,15 @@ def unfinished_file(
         What the output is made from.
     status : os.stat_result or None
         Of the source, before it was read; None if it is remote.
+    force : bool
+        Whether a file of that name is replaced.
 
     Raises
     ------
     MRCError
         If the source changed meanwhile.
+    FileExistsError
+        If a file of that name came meanwhile, and is not to be replaced.
     """
     refuse_device(output)
     folder = os.path.dirname(output)
@@ -67,11 +72,10 @@ def unfinished_file(
     try:
         os.mkdir(workshop)
         yield path
-        if status is not None:
-            now = os.stat(source)
-            if (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                raise MRCError(f"{source}: it was changed while it was read; nothing is written")
-        os.replace(path, output)
+        if status is not None and _is_changed(source, status):
+            raise MRCError(f"{source}: it was changed while it was read; nothing is written")
+        if force or not _is_linked(path, output):
+            os.replace(path, output)
     except OSError as error:
         inside = workshop in str(error.filename)
         if inside or (error.filename is None and error.errno in NO_ROOM):
@@ -79,6 +83,31 @@ def unfinished_file(
         raise
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _is_changed(path: str, status: os.stat_result) -> bool:
+    now = os.stat(path)
+    return (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns)
+
+
+def _is_linked(path: str, output: str) -> bool:
+    """Give a file a second name, and return whether it has it: some disks know none.
+
+    Unlike a renaming this replaces nothing, as the copy of another process that came meanwhile.
+
+    Raises
+    ------
+    FileExistsError
+        If another file has the name.
+    """
+    try:
+        os.link(path, output)
+    except OSError:
+        # That of NFS may be told that it failed when it has been done.
+        if os.path.lexists(output) and not os.path.samefile(path, output):
+            require_absent(output, force=False)
+        return os.path.lexists(output)
+    return True
 
 
 def keep_status(path: str, source: str, status: os.stat_result, mtime_ns: int) -> None:
@@ -184,20 +213,45 @@ def _equal(one: Any, other: Any) -> bool:
     return np.array_equal(np.frombuffer(one, np.uint8), np.frombuffer(other, np.uint8))
 
 
-def remove_original(path: str, copy: str) -> None:
+def remove_original(path: str, copy: str, status: os.stat_result) -> None:
     """Remove a file whose verified copy is on the disk.
+
+    Parameters
+    ----------
+    path, copy : str
+        The file, and its copy.
+    status : os.stat_result
+        Of the file, before it was read.
 
     Raises
     ------
     MRCError
-        If it is a symbolic link or the copy itself.
+        If it is a symbolic link or the copy itself, or was changed since.
     """
     if os.path.islink(path):
         raise MRCError(f"{path}: compressed, but not removed: it is a symbolic link")
     if os.path.samefile(path, copy):
         raise MRCError(f"{path}: not removed: it is the copy itself")
     fsync_folder(os.path.dirname(copy) or ".")  # or a power cut could leave neither name
-    os.unlink(path)
+    with held_as_read(path, status):
+        os.unlink(path)
+
+
+@contextmanager
+def held_as_read(path: str, status: os.stat_result) -> Iterator[None]:
+    """Hold a file that was read against writers, so that it can lose its name.
+
+    Who is adding frames would not find that they went into a file without one.
+
+    Raises
+    ------
+    MRCError
+        If it was changed since it had this status.
+    """
+    with locked(path) if os.access(path, os.W_OK) else contextlib.nullcontext():
+        if _is_changed(path, status):
+            raise MRCError(f"{path}: it was changed after it was read, and stays")
+        yield
 
 
 def require_absent(output: str, force: bool) -> None:

@@ -58,7 +58,7 @@ def decompress_file(
         original = Original.remembered_by(reader)
         advance = scaled(advance, status.st_size, reader.record.nz * reader.record.frame_bytes)
         require_absent(output, force)
-        with unfinished_file(output, path, status) as unfinished:
+        with unfinished_file(output, path, status, force=force) as unfinished:
             if original is None:
                 _write_anew(reader, unfinished, advance, threads)
             else:
@@ -68,7 +68,7 @@ def decompress_file(
             keep_status(unfinished, path, status,
                         status.st_mtime_ns if original is None else original.mtime_ns)
     if delete_original:
-        remove_original(path, output)
+        remove_original(path, output, status)
     return Copied(path, output, status.st_size, os.path.getsize(output),
                   time.perf_counter() - started, verified=delete_original,
                   how="" if original is None else "the original file",

@@ -29,6 +29,8 @@ logger = logging.getLogger("mrcz")
 _STEP_BYTES = 1 << 18
 _SPOOL_BYTES = 64 << 20
 _O_BINARY = getattr(os, "O_BINARY", 0)
+_NZ = slice(8, 12)
+"""Of the record."""
 
 
 class _ChangingFile(DescriptorSink):
@@ -196,6 +198,7 @@ class AtomicFile(_ChangingFile):
         target = os.path.realpath(path) if os.path.islink(path) else anchored(path)
         folder = os.path.dirname(target)
         self._target = target
+        self._counts: set[bytes] = set()  # NZ of the records that were written
         # Short, whatever the length of the final name.
         self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
         old = writable_status(target)
@@ -218,6 +221,39 @@ class AtomicFile(_ChangingFile):
                 self.truncate(stop)
             return partial(make_pages, self.fd)
         return None
+
+    def write_at(self, offset: int, data: Any) -> None:
+        """Write all of `data` at `offset`, or hold it until it is published.
+
+        Raises
+        ------
+        OSError
+            If it can't be written, or others have put frames there.
+        """
+        self._require_own_frames()
+        if offset == 0:
+            self._counts.add(bytes(memoryview(data).cast("B")[_NZ]))
+        super().write_at(offset, data)
+
+    def truncate(self, size: int) -> None:
+        """Cut or fill with zeros to `size` bytes.
+
+        Raises
+        ------
+        OSError
+            As `write_at`.
+        """
+        self._require_own_frames()
+        super().truncate(size)
+
+    def _require_own_frames(self) -> None:
+        if not self._temporary and not self._has_own_frames():
+            raise OSError(errno.EBUSY, "got frames of another writer after it was flushed, which "
+                                       "what comes behind that would damage", self.name)
+
+    def _has_own_frames(self) -> bool:
+        """Return whether all frames of a file that has its name are of this writer."""
+        return self.read_at(_NZ.start, _NZ.stop - _NZ.start) in self._counts
 
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""
@@ -274,6 +310,9 @@ class AtomicFile(_ChangingFile):
 
     def abort(self) -> None:
         """Remove what was not published; the old file, or what was published, stays."""
+        with contextlib.suppress(OSError):
+            if self.fd >= 0 and not self._temporary and not self._has_own_frames():
+                self._size = None
         super().abort()
         temporary, self._temporary = self._temporary, ""
         if temporary and self._pid == os.getpid():

@@ -165,7 +165,8 @@ class StackWriter:
         ValueError
             If no frame was written yet, or the writer is closed.
         OSError
-            If the file can't be written, or was removed or replaced after an earlier flush.
+            If the file can't be written; or was removed, replaced or appended to by others after
+            an earlier flush.
         """
         with self._lock:
             self._require_open()

@@ -203,6 +203,35 @@ def test_a_file_that_is_lost_behind_a_flush_is_told(
         assert np.array_equal(mrcz.readMRC(path)[0], MOVIE[:5])
 
 
+@pytest.mark.parametrize("options", [{}, {"compressor": "zstd"},
+                                     {"compressor": "lz4", "checksum": True}])
+@pytest.mark.parametrize("pending", ["nothing", "a frame", "a frame that failed"])
+@pytest.mark.parametrize("then", ["append", "close", "abort"])
+def test_frames_that_others_add_behind_a_flush_stay(
+    tmp_path: Path, options: dict[str, Any], pending: str, then: str
+) -> None:
+    """Both would write to the same place; who finds the other's frames there is told."""
+    path = tmp_path / "a.mrcz"
+    writer = mrcz.create(path, (None, *MOVIE.shape[1:]), MOVIE.dtype, **options)
+    writer.append(MOVIE[:2])
+    writer.flush()
+    if pending == "a frame":
+        writer.append(MOVIE[2])
+    elif pending == "a frame that failed":
+        with pytest.raises(ValueError, match="frame"):
+            writer.append([*MOVIE[:3].astype("f8"), MOVIE[0] + 1e9])
+    mrcz.writeMRC(MOVIE[3:5], path, idx=2)
+    if then == "abort":
+        writer.abort()
+    else:
+        with pytest.raises(OSError, match="another writer") as caught, writer:
+            if then == "append":
+                writer.append(MOVIE[2])
+        assert caught.value.filename == str(path)
+    assert np.array_equal(mrcz.readMRC(path)[0], MOVIE[[0, 1, 3, 4]])
+    assert [str(finding) for finding in mrcz.verify(path) if finding.frame is not None] == []
+
+
 def test_a_file_that_is_moved_behind_a_flush_is_completed(tmp_path: Path) -> None:
     path = tmp_path / "a.mrcz"
     with mrcz.create(path, (None, *MOVIE.shape[1:]), MOVIE.dtype, compressor="zstd") as writer:

@@ -444,12 +444,33 @@ def test_fsync_before_the_name_and_after(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @needs_posix
-@pytest.mark.parametrize("error", [OSError(errno.EINVAL, "Invalid argument"), KeyboardInterrupt()])
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP])
+def test_folders_that_refuse_to_be_synced(
+    tmp_path: Path, refusal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of some network file systems do: decompress failed there."""
+    fsync = os.fsync
+
+    def of_files_only(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(refusal, os.strerror(refusal))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    mrcz.writeMRC(IMAGE, tmp_path / "a.mrc", fsync=True)
+    for command, name in (("compress", "a.mrc"), ("decompress", "a.mrcz")):
+        assert cli.main([command, "-q", "--delete-original", str(tmp_path / name)]) == 0
+    assert os.listdir(tmp_path) == ["a.mrc"]
+    assert np.array_equal(mrcz.readMRC(tmp_path / "a.mrc")[0], IMAGE)
+
+
+@needs_posix
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
 @pytest.mark.parametrize("where", ["replace", "fsync"])
 def test_what_fails_after_the_renaming_leaves_the_new_file_whole(
     path: Path, error: BaseException, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some network file systems refuse to sync folders; Ctrl-C comes at any time."""
+    """A disk fails; Ctrl-C comes at any time."""
     real = getattr(os, where)
 
     def done_and_failed(*arguments: Any) -> None:

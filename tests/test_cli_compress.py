@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -415,3 +416,22 @@ def test_names_come_back_as_they_were(tmp_path, monkeypatch, name):
     (copy,) = tmp_path.iterdir()
     assert main(["decompress", "-q", "--delete-original", copy.name]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_where_times_can_not_be_set_files_are_copied_all_the_same(
+    tmp_path, monkeypatch, capsys
+):
+    """Mounts of servers may give all files to one user, whose alone that is."""
+    def refused(path, **_):
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    path = str(tmp_path / "a.mrc")
+    mrcz.writeMRC(np.ones((2, 3, 4), "int16"), path)
+    before = Path(path).read_bytes()
+    monkeypatch.setattr(os, "utime", refused)
+    for command, name in (("compress", path), ("decompress", path + "z")):
+        assert main([command, "-q", "--delete-original", name]) == 0
+        assert capsys.readouterr().err == (f"mrcz {command}: warning: {name}: its time of change "
+                                           "can't be given to the copy: Operation not permitted\n")
+    assert os.listdir(tmp_path) == ["a.mrc"]
+    assert Path(path).read_bytes() == before

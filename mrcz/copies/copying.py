@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import shutil
@@ -29,6 +30,8 @@ from .slabs import read_slabs
 
 __all__ = ["check_restores", "copy_frames", "held_as_read", "keep_status", "remove_original",
            "require_absent", "unfinished_file", "writer_like"]  # fmt: skip
+
+logger = logging.getLogger("mrcz")
 
 KNOWN_SPACE_GROUPS = (IMAGE_STACK, VOLUME, VOLUME_STACK)
 
@@ -124,7 +127,11 @@ def keep_status(path: str, source: str, status: os.stat_result, mtime_ns: int) -
     """
     with contextlib.suppress(OSError):  # a file system without permissions, say
         shutil.copymode(source, path)
-    os.utime(path, ns=(status.st_atime_ns, mtime_ns))
+    try:
+        os.utime(path, ns=(status.st_atime_ns, mtime_ns))
+    except OSError as error:  # who may write is not always who owns, as on mounts of servers
+        logger.warning("%s: its time of change can't be given to the copy: %s", source,
+                       error.strerror)
 
 
 def writer_like(

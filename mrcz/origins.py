@@ -8,6 +8,7 @@ import os
 from functools import partial
 from typing import IO, Any
 
+from .errors import MissingCodecError
 from .sources import FileObjectSource, FileSource, Source, can_seek, is_url
 from .streams import StreamSource
 
@@ -36,6 +37,8 @@ def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
     ------
     OSError
         If it can't be opened.
+    MissingCodecError
+        If it is a stream that this Python was built without.
     TypeError
         If it is neither a path nor a binary file.
     """
@@ -96,5 +99,9 @@ def _opener_of(source: Source) -> Any:
     head = source.read(0, min(_MAGIC_BYTES, source.size))
     for magic, (module, name) in _FORMATS.items():
         if head.startswith(magic):
-            return getattr(importlib.import_module(module), name)
+            try:
+                return getattr(importlib.import_module(module), name)
+            except ImportError as error:
+                raise MissingCodecError(f"{source.name}: this Python was built without the module "
+                                        f"{module!r}") from error
     return None

@@ -14,6 +14,10 @@ from mrcz import behind, parallel
 
 from .helping import counting
 
+collect_ignore = ["cluster", "docs", "judges", "relion", "remote", "tools"]
+"""Folders of tests that need more packages: they run when they are named. Not left to pytest's
+settings, which an editable installation is tested without."""
+
 # CI machines are slow and share their cores: no deadline, and runs that repeat exactly.
 settings.register_profile("mrcz", deadline=None, derandomize=True, max_examples=60,
                           suppress_health_check=[HealthCheck.too_slow,

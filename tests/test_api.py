@@ -439,3 +439,14 @@ def test_what_is_public_is_documented(path: str) -> None:
             assert re.search(rf"\b{parameter}\b", described), parameter
     if name != "test":  # which an example would run
         assert "Examples" in told and ">>>" in text
+
+
+def test_tests_that_need_more_packages_run_only_where_they_are_named(tmp_path):
+    """An editable installation has them too, and may be tested from anywhere."""
+    folder, settings = Path(__file__).parent, tmp_path / "pytest.ini"
+    settings.write_text("[pytest]\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider",
+         "-c", settings, folder, f"--ignore-glob={folder}/test_*"],
+        capture_output=True, text=True, check=False)
+    assert (done.returncode, "no tests collected" in done.stdout) == (5, True), done.stdout

@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 import stat
+import sys
 import tempfile
 import zipfile
 
@@ -296,3 +297,16 @@ def test_file_objects_are_read_once(pack, open_as, memmap, tmp_path):
     assert_identical(np.asarray(found), stack)
     found, _ = mrcz.readMRC(open_as(data), idx=(3, 5), useMemmap=memmap)
     assert_identical(np.asarray(found), stack[3:5])
+
+
+@pytest.mark.parametrize("module", ["bz2", "lzma", "gzip"])
+def test_streams_that_this_python_can_not_read(module, tmp_path, monkeypatch):
+    """Pythons that are built where a header is missing come without one of these."""
+    path = tmp_path / "a.mrc"
+    mrcz.writeMRC(IMAGE, path)
+    path.write_bytes(__import__(module).compress(path.read_bytes()))
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(mrcz.MissingCodecError, match=rf"a\.mrc: .*'{module}'"):
+        mrcz.readMRC(path)
+    with path.open("rb") as file, pytest.raises(mrcz.MissingCodecError, match=f"'{module}'"):
+        mrcz.readMRC(file)

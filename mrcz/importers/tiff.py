@@ -6,6 +6,7 @@ import importlib
 import logging
 import math
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,20 +36,32 @@ def _require(package: str, path: str, kind: str) -> Any:
                                 f"pip install mrcz[tiff]") from error
 
 
+_errors: dict[int, list[str]] = {}
+"""By thread, what tifffile told of the file that it reads there."""
+
+
+def _collect(record: logging.LogRecord) -> bool:
+    """Keep an error for the thread's file, and show nothing of it: `convert` has threads a file."""
+    errors = _errors.get(threading.get_ident())
+    if errors is not None and record.levelno >= logging.ERROR:
+        errors.append(record.getMessage())
+    return errors is None
+
+
 @contextmanager
 def _errors_logged_by(name: str) -> Iterator[list[str]]:
     """Collect what a package logs as errors: tifffile reads a cut file as a shorter one."""
-    errors: list[str] = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: errors.append(record.getMessage())  # type: ignore[method-assign]
-    package = logging.getLogger(name)
-    propagates, package.propagate = package.propagate, False
-    package.addHandler(handler)
+    thread = threading.get_ident()
+    before, errors = _errors.get(thread), list[str]()
+    logging.getLogger(name).addFilter(_collect)  # once, whoever else has added it
+    _errors[thread] = errors
     try:
         yield errors
     finally:
-        package.removeHandler(handler)
-        package.propagate = propagates
+        if before is None:
+            del _errors[thread]
+        else:
+            _errors[thread] = before
 
 
 def _require_none(errors: list[str], path: str) -> None:

@@ -1,7 +1,10 @@
 """`mrcz convert` from and to TIFF, and from EER, with tifffile as the judge."""
 
+import logging
 import struct
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import tifffile
 
 import mrcz
 from mrcz.cli import main
+from mrcz.importers import open_frames
 
 from ..builders import mrc
 
@@ -41,6 +45,20 @@ def test_movies_of_many_pages(compression, bigtiff, byteorder):
     assert header["imageDescription"] == "SerialEM: K3"
     assert convert("k3.tif", "part.mrc", "--slice", "1:4,10:20,:5", "--dtype", "int8") == 0
     np.testing.assert_array_equal(mrcz.readMRC("part.mrc")[0], MOVIE[1:4, 10:20, :5])
+
+
+def test_damage_is_told_of_the_file_that_has_it(capsys, caplog):
+    """Others, in other threads, are read meanwhile."""
+    tifffile.imwrite("good.tif", MOVIE)
+    tifffile.imwrite("cut.tif", MOVIE, contiguous=False, metadata=None)
+    Path("cut.tif").write_bytes(Path("cut.tif").read_bytes()[:3000])
+    with open_frames("good.tif", threads=1) as frames:
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(convert, "cut.tif", "cut.mrc").result() == 1
+        np.testing.assert_array_equal(frames.read(range(6)), MOVIE)
+    assert "damaged" in capsys.readouterr().err
+    assert not caplog.records
+    assert logging.getLogger("tifffile").propagate
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32"])

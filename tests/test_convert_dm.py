@@ -14,7 +14,7 @@ from mrcz.cli import main
 from mrcz.convert import dm_to_mrcz
 from mrcz.errors import MRCFormatError, MRCTruncatedError
 from mrcz.header import IMAGE_STACK, VOLUME
-from mrcz.ioDM4 import readDM4
+from mrcz.ioDM4 import DMImage, readDM4
 
 from . import dm_writer as w
 
@@ -270,6 +270,17 @@ def test_a_source_cut_meanwhile_leaves_nothing(tmp_path, make):
     with pytest.raises(MRCTruncatedError):
         dm_to_mrcz(dm, tmp_path / "a.mrc")
     assert [path.name for path in tmp_path.iterdir()] == ["source.dm4"]
+
+
+def test_every_tenth_frame_reads_no_others(tmp_path, make, monkeypatch):
+    source, read = make(movie(101)), []
+    real = DMImage.read_frames
+    monkeypatch.setattr(DMImage, "read_frames", lambda image, first, last: (
+        read.append(last - first), real(image, first, last))[1])
+    assert main(["convert", "-q", str(source), str(tmp_path / "a.mrc"), "--slice", "5::10"]) == 0
+    np.testing.assert_array_equal(readMRC(tmp_path / "a.mrc")[0],
+                                  readDM4(source).im[-1].read()[5::10])
+    assert max(read) == 1
 
 
 def test_memory_is_bounded(tmp_path, make, monkeypatch):

@@ -48,10 +48,12 @@ def open_dm(path: str, item: str | None) -> Iterator[Frames]:
 
     def read(frames: range) -> Pixels:
         if len(image.shape) < 3:
-            block: Pixels = image.read().reshape(shape)[frames.start : frames.stop]
-        else:
-            block = image.read_frames(frames.start, frames[-1] + 1)
-        return _channels_last(block[:: frames.step])
+            block: Pixels = image.read().reshape(shape)[frames.start : frames.stop : frames.step]
+        elif frames.step == 1:
+            block = image.read_frames(frames.start, frames.stop)
+        else:  # what lies between them may be more than memory holds
+            block = np.concatenate([image.read_frames(frame, frame + 1) for frame in frames])
+        return _channels_last(block)
 
     first = image.read_frames(0, 1) if len(image.shape) > 2 else image.read()
     pixel = _channels_last(first.reshape(-1)[:1])

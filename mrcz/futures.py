@@ -121,7 +121,7 @@ def submit_on_file(
 
 
 def _absolute(file: Any) -> Any:
-    if isinstance(file, (str, bytes, os.PathLike)) and not is_url(file):
+    if isinstance(file, (str, bytes, os.PathLike)) and not is_url(os.fsdecode(file)):
         return anchored(os.fspath(file))
     return file
 

@@ -171,6 +171,20 @@ def test_file_urls_are_paths(tmp_path):
     assert np.array_equal(mapped, MOVIE)
 
 
+class Place(os.PathLike):
+    """As other packages have for URLs."""
+
+    def __fspath__(self) -> str:
+        return "memory://a.mrcz"
+
+
+@pytest.mark.parametrize("url", ["memory://a.mrcz", b"memory://a.mrcz", Place()])
+def test_urls_of_every_kind_are_read_in_the_background(put_file, url):
+    put_file(compressor="zstd")
+    assert np.array_equal(mrcz.readMRC(url, idx=3)[0], MOVIE[3])
+    assert np.array_equal(mrcz.asyncReadMRC(url, idx=3).result()[0], MOVIE[3])
+
+
 def test_a_file_url_is_repaired_and_never_into_itself(tmp_path):
     path = tmp_path / "a.mrcz"
     mrcz.writeMRC(MOVIE, path, compressor="zstd")

@@ -123,8 +123,11 @@ def test_dtype_rounds_and_never_wraps(folder, capsys):
     assert convert("movie.mrcz", "a.mrc", "--bin", "2", "--dtype", "int16") == 0
     blocks = MOVIE[:, :20, :30].reshape(12, 10, 2, 15, 2).mean(axis=(2, 4))
     np.testing.assert_array_equal(mrcz.readMRC("a.mrc")[0], np.rint(blocks))
-    assert convert("movie.mrcz", "b.mrc", "--dtype", "uint4") == 0
-    np.testing.assert_array_equal(mrcz.readMRC("b.mrc")[0], MOVIE)
+    for spelling in ("uint4", "UINT4", "u4bit"):
+        assert convert("movie.mrcz", "b.mrc", "--force", "--dtype", spelling) == 0
+        image, header = mrcz.readMRC("b.mrc")
+        assert header["MRCtype"] == 101
+        np.testing.assert_array_equal(image, MOVIE)
     np.save("c.npy", np.array([[300.0, 1.0]]))
     assert convert("c.npy", "c.mrc", "--dtype", "int8") == 1
     assert "int8 holds" in capsys.readouterr().err

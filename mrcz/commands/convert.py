@@ -124,9 +124,10 @@ def run(args: argparse.Namespace) -> int:
         return _update(args)
     if args.dtype is not None:
         try:
-            writable_mode(args.dtype, what="--dtype")
+            mode, _ = writable_mode(args.dtype, what="--dtype")
         except TypeError as error:
             raise UsageError(error) from error
+        args.dtype = "uint4" if mode.packed else args.dtype  # however it is spelled
     pairs, missing = _pairs(args)
     _require_compressible(args, pairs)
 

@@ -17,7 +17,7 @@ from .filenames import legible
 from .headerdict import HeaderDict
 from .pictures import bin_to_fit, contrast_limits
 from .pixels import Pixels
-from .units import angstrom_per
+from .units import angstrom_per, size_text
 
 __all__ = ["as_html", "encode_png", "plot", "preview"]
 
@@ -145,7 +145,7 @@ def _facts(stack: Frames) -> list[tuple[str, str]]:
     facts = [
         ("file", legible(os.path.basename(stack.path))),
         ("shape", " x ".join(map(str, stack.shape)) + f"  {stack.dtype}"),
-        ("in memory", _bytes_text(stack.nbytes)),
+        ("in memory", size_text(stack.nbytes)),
         ("compressor", _compression(stack)),
         ("pixel size", f"{size} {_plain_unit(header['pixelunits'])}"),
     ]
@@ -164,20 +164,11 @@ def _compression(stack: Frames) -> str:
     packed = stack.header["packedBytes"]
     if stack.compressor is None or packed <= 0:
         return stack.compressor or "none"
-    return f"{stack.compressor}, {_bytes_text(packed)}, ratio {stack.nbytes / packed:.2f}"
+    return f"{stack.compressor}, {size_text(packed)}, ratio {stack.nbytes / packed:.2f}"
 
 
 def _plain_unit(unit: str) -> str:
     return {"\\AA": "Å", "\\mum": "µm"}.get(unit, unit)
-
-
-def _bytes_text(count: int) -> str:
-    size, units = float(count), ("bytes", "kB", "MB", "GB", "TB")
-    for unit in units[:-1]:
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.4g} {units[-1]}"
 
 
 def plot(stack: Frames, frame: int | None = None, ax: Any = None, size: int = 1024) -> Any:

@@ -1,4 +1,4 @@
-"""Units of length: what a pixel size is given and asked in."""
+"""Units of length, what a pixel size is given and asked in; and of bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from .arguments import LARGEST_FLOAT, single
 
-__all__ = ["angstrom_per", "is_length", "is_storable", "parse_pixelsize"]
+__all__ = ["angstrom_per", "is_length", "is_storable", "parse_pixelsize", "size_text"]
 
 logger = logging.getLogger("mrcz")
 
@@ -139,3 +139,18 @@ def parse_pixelsize(pixelsize: Any, unit: str) -> tuple[float, float, float]:
     if len(sizes) == 3:
         return (sizes[0], sizes[1], sizes[2])
     raise ValueError(f"pixelsize must have 1, 2 or 3 elements, not {len(sizes)}: {pixelsize!r}")
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for people, in units of 1000.
+
+    Examples
+    --------
+    >>> size_text(315084), size_text(12)
+    ('315 kB', '12 B')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.4g} TB"

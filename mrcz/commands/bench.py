@@ -20,7 +20,8 @@ from ..options import AUTO
 from ..parallel import threads_of
 from ..pictures import save_figure
 from ..pixels import Pixels
-from .console import UsageError, print_json, print_table, progress_bar, say, size_text
+from ..units import size_text
+from .console import UsageError, print_json, print_table, progress_bar, say
 from .files import positive_int, require_file, thread_count
 from .view import FORMATS
 

@@ -22,7 +22,8 @@ from ..modes import BLOSC1_COMPRESSORS
 from ..plugins.batch import compress_on_cluster
 from ..reader import MRCReader
 from ..sources import is_url
-from .console import UsageError, complain, print_json, progress_bar, say, size_text
+from ..units import size_text
+from .console import UsageError, complain, print_json, progress_bar, say
 from .files import (
     FILE_ERRORS,
     InputFile,

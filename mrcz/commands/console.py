@@ -15,7 +15,7 @@ from ..filenames import legible
 from ..progress import make_bar
 
 __all__ = ["UsageError", "complain", "describe", "plain", "print_json", "print_table",
-           "progress_bar", "say", "say_as_it_is", "seven_digits", "size_text"]  # fmt: skip
+           "progress_bar", "say", "say_as_it_is", "seven_digits"]  # fmt: skip
 
 
 class UsageError(Exception):
@@ -67,21 +67,6 @@ def describe(problem: object) -> str:
     if isinstance(problem, MemoryError) and not str(problem):
         return "not enough memory"
     return " ".join(str(problem).split()) or type(problem).__name__
-
-
-def size_text(count: float) -> str:
-    """Return a number of bytes for people, in units of 1000.
-
-    Examples
-    --------
-    >>> size_text(315084), size_text(12)
-    ('315 kB', '12 B')
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
 
 
 def plain(value: Any) -> Any:

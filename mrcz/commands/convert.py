@@ -35,8 +35,9 @@ from ..replacing import is_same_file
 from ..resave import resave
 from ..sources import FileSource, is_url
 from ..targets import open_sink
+from ..units import size_text
 from ..writer import StackWriter
-from .console import UsageError, say, size_text
+from .console import UsageError, say
 from .files import (
     InputFile,
     Job,

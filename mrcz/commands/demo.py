@@ -14,7 +14,8 @@ import numpy as np
 from ..ioMRC import readMRC, writeMRC
 from ..parallel import default_threads
 from ..pixels import Pixels
-from .console import print_json, say, size_text
+from ..units import size_text
+from .console import print_json, say
 
 __all__ = ["add_parser", "run"]
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..copies.chunks import describe_chunks
 from ..errors import MRCError
 from ..reader import MRCReader
+from ..units import size_text
 from .console import (
     complain,
     describe,
@@ -16,7 +17,6 @@ from .console import (
     print_table,
     say,
     seven_digits,
-    size_text,
 )
 from .files import FILE_ERRORS, add_file_arguments, find_files, size_of
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import errno
-import gzip
+import importlib
 import itertools
-import lzma
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import MissingCodecError
+from .filenames import STREAM_MODULES
 from .importers import LARGEST_TIFF_PIXEL
 from .pixels import Pixels, cast
 
@@ -23,8 +22,6 @@ __all__ = ["pack", "write_npy", "write_tiff"]
 
 SMALLEST_TIFF_PIXEL = 0.03
 """Å; TIFF's numbers have 32 bits, and count pixels a centimetre."""
-
-STREAMS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def write_npy(
@@ -133,9 +130,9 @@ def _exactly(piece: Pixels, dtype: np.dtype[Any], largest: int | None) -> Pixels
 
 def pack(path: str, suffix: str) -> None:
     """Replace a file by a stream of it, compressed as `suffix` says."""
-    packed = f"{path}.packed"
+    packed, stream = f"{path}.packed", importlib.import_module(STREAM_MODULES[suffix])
     try:
-        with open(path, "rb") as source, STREAMS[suffix](packed, "wb") as target:
+        with open(path, "rb") as source, stream.open(packed, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
         os.replace(packed, path)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-__all__ = ["MRC_SUFFIXES", "OTHER_SUFFIXES", "STREAM_SUFFIXES", "compressed_name",
+__all__ = ["MRC_SUFFIXES", "OTHER_SUFFIXES", "STREAM_MODULES", "compressed_name",
            "decompressed_name", "legible", "split_suffix"]  # fmt: skip
 
 MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz")
@@ -13,8 +13,8 @@ MRC_SUFFIXES = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".ccp4", ".mrcz"
 OTHER_SUFFIXES = (".dm3", ".dm4", ".tif", ".tiff", ".eer", ".npy", ".npz")
 """What a folder is searched for besides, where other programs' files are read."""
 
-STREAM_SUFFIXES = (".gz", ".bz2", ".xz")
-"""Of files that are compressed as a whole."""
+STREAM_MODULES = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+"""Suffixes of files that are compressed as a whole, and the modules whose `open` opens them."""
 
 
 def split_suffix(name: str) -> tuple[str, str]:
@@ -26,7 +26,7 @@ def split_suffix(name: str) -> tuple[str, str]:
     ('emd_3197', '.map')
     """
     stem, suffix = os.path.splitext(name)
-    return os.path.splitext(stem) if suffix.lower() in STREAM_SUFFIXES else (stem, suffix)
+    return os.path.splitext(stem) if suffix.lower() in STREAM_MODULES else (stem, suffix)
 
 
 def legible(name: str) -> str:

@@ -9,18 +9,15 @@ from functools import partial
 from typing import IO, Any
 
 from .errors import MissingCodecError
+from .filenames import STREAM_MODULES
 from .sources import FileObjectSource, FileSource, Source, can_seek, is_url
 from .streams import StreamSource
 
 __all__ = ["open_source"]
 
-_FORMATS: dict[bytes, tuple[str, str]] = {
-    b"\x1f\x8b": ("gzip", "open"),
-    b"BZh": ("bz2", "BZ2File"),
-    b"\xfd7zXZ\0": ("lzma", "LZMAFile"),
-}
-"""First bytes of a stream, and the module and callable that read it; imported at need."""
-_MAGIC_BYTES = max(map(len, _FORMATS))
+_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\0": ".xz"}
+"""First bytes of a stream, and the suffix of such files."""
+_MAGIC_BYTES = max(map(len, _MAGIC))
 
 
 def open_source(file: str | os.PathLike[str] | IO[bytes]) -> Source:
@@ -97,10 +94,11 @@ def _from_fileobj(fileobj: IO[bytes]) -> Source:
 
 def _opener_of(source: Source) -> Any:
     head = source.read(0, min(_MAGIC_BYTES, source.size))
-    for magic, (module, name) in _FORMATS.items():
+    for magic, suffix in _MAGIC.items():
         if head.startswith(magic):
+            module = STREAM_MODULES[suffix]
             try:
-                return getattr(importlib.import_module(module), name)
+                return importlib.import_module(module).open
             except ImportError as error:
                 raise MissingCodecError(f"{source.name}: this Python was built without the module "
                                         f"{module!r}") from error

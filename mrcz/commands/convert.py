@@ -15,7 +15,7 @@ from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
 from ..disk import InPlaceFile
 from ..exporters import pack, write_npy, write_tiff
-from ..filenames import MRC_SUFFIXES, OTHER_SUFFIXES, STREAM_SUFFIXES, split_suffix
+from ..filenames import MRC_SUFFIXES, OTHER_SUFFIXES, STREAM_MODULES, split_suffix
 from ..header import (
     HEADER_BYTES,
     IMAGE_STACK,
@@ -271,7 +271,7 @@ def _write(
         if compressor != "none":
             options.update(compressor=compressor, clevel=args.level, shuffle=args.shuffle)
         _write_mrc(path, frames, plan, pieces, args, threads=job.threads, **options)
-    if stream in STREAM_SUFFIXES:
+    if stream in STREAM_MODULES:
         pack(path, stream)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,30 +12,20 @@ import numpy as np
 from ..codec import SHUFFLES
 from ..copies.copying import require_absent, unfinished_file
 from ..copies.original import user_metadata
-from ..disk import InPlaceFile
 from ..exporters import pack, write_npy, write_tiff
 from ..filenames import MRC_SUFFIXES, OTHER_SUFFIXES, STREAM_MODULES, split_suffix
-from ..header import (
-    HEADER_BYTES,
-    IMAGE_STACK,
-    LARGEST_SIZE,
-    VOLUME,
-    VOLUME_STACK,
-    Record,
-    amend,
-    parse,
-)
-from ..headerindex import MOST_LABELS, labels_in_use, with_index
+from ..header import IMAGE_STACK, VOLUME, VOLUME_STACK
 from ..importers import CHANNELS, Frames, open_frames
 from ..modes import BLOSC1_COMPRESSORS
 from ..options import parse_write_options
 from ..pixels import LARGEST_NIBBLE, Pixels, writable_mode
 from ..replacing import is_same_file
 from ..resave import resave
-from ..sources import FileSource, is_url
+from ..sources import is_url
 from ..targets import open_sink
 from ..units import size_text
 from ..writer import StackWriter
+from .carryover import carry_over
 from .console import UsageError, say
 from .files import (
     InputFile,
@@ -51,8 +40,6 @@ from .files import (
 from .transforms import Plan, parse_bin, parse_slice, transformed
 
 __all__ = ["add_parser", "run"]
-
-logger = logging.getLogger("mrcz")
 
 NUMPY, TIFF = (".npy",), (".tif", ".tiff")
 WRITTEN = (*MRC_SUFFIXES, *NUMPY, *TIFF)
@@ -334,7 +321,7 @@ def _write_mrc(
         for piece in pieces:
             writer.append_slab(list(piece))
     if frames.record is not None:
-        _carry_over(path, frames.record, plan, keep_group=not slices)
+        carry_over(path, frames.record, plan, keep_group=not slices)
 
 
 def _arrangement(frames: Frames, plan: Plan) -> tuple[int, int]:
@@ -344,62 +331,3 @@ def _arrangement(frames: Frames, plan: Plan) -> tuple[int, int]:
     if frames.slices == 1:
         return 1, IMAGE_STACK
     return 0, frames.ispg if frames.ispg in (IMAGE_STACK, VOLUME) else VOLUME
-
-
-def _carry_over(path: str, record: Record, plan: Plan, *, keep_group: bool) -> None:
-    """Copy what MRC's own header tells beyond the options: place, axes, labels."""
-    fields = record.fields
-    extended = fields["exttyp"].decode("latin-1").strip("\0 ") or "of another program"
-    if fields["nsymbt"] and extended.lower() != "json":
-        logger.warning("%s: its extended header (%s, %d bytes) is not carried over; "
-                       "mrcz compress keeps it", record.path, extended, fields["nsymbt"])
-    with FileSource(path) as source:
-        new = source.read(0, HEADER_BYTES)
-    written = parse(new, path=path)
-    own = labels_in_use(written.fields["labels"])
-    old = [text for text in labels_in_use(fields["labels"]) if text.strip(b"\0 ")
-           and not text.startswith(b"MRCZ")]
-    labels = [*own, *old][:MOST_LABELS]
-    changes: dict[str, Any] = {
-        "labels": with_index(labels, written.nz, written.fields["packed_bytes"],
-                             written.index.by_frame()),
-        "nlabl": len(labels),
-        "cellb": fields["cellb"],
-    }
-    # The start is in pixels of the file's own axes, the origin in Angstrom of the cell's.
-    for name, part, size in zip(("nzstart", "nystart", "nxstart"), plan.ranges, plan.bins,
-                                strict=True):
-        start = (fields[name] + part.start) // (part.step * size)
-        changes[name] = start if start <= LARGEST_SIZE else 0  # what was there was garbage
-    # Without MAP a record is of the old style, whose origin stood where that and the stamp do now.
-    origin = list(fields["origin"]) if fields["map"].startswith(b"MAP") else [0.0]
-    if any(origin) and np.isfinite(origin).all():
-        for axis, part in zip(record.axes, plan.ranges, strict=True):
-            origin[2 - axis] += part.start * record.pixelsize[axis]
-        changes["origin"] = origin
-    if keep_group and plan.ranges == tuple(range(size) for size in (record.nz, record.ny,
-                                                                    record.nx)):
-        changes["ispg"] = fields["ispg"]
-        if plan.bins == (1, 1, 1):
-            changes.update(_cell_of(record, written))
-    file = InPlaceFile(path)
-    try:
-        file.write_at(0, amend(new, "<", **changes))
-        file.commit()
-    finally:
-        file.abort()
-
-
-def _cell_of(record: Record, written: Record) -> dict[str, Any]:
-    """Return the changes that give a whole copy the cell that it had.
-
-    Of a crystal it has other sizes than the map, of a stack of volumes it is that of one.
-    """
-    mx, my, mz = (record.fields[name] for name in ("mx", "my", "mz"))
-    group = record.fields["ispg"]
-    if written.compressor is not None or group < VOLUME or min(mx, my, mz) < 1:
-        return {}
-    if group >= VOLUME_STACK and written.nz % mz:
-        return {}
-    z, y, x = written.pixelsize
-    return {"mx": mx, "my": my, "mz": mz, "cella": (x * mx, y * my, z * mz)}

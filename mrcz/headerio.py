@@ -147,12 +147,28 @@ def writeMRCHeader(  # noqa: N802
         if key not in header:
             raise ValueError(f"header must have the key {key!r}")
     text = encode(header.get("meta"))
-    nz, ny, nx = _dimensions(header["dimensions"])
     if can_seek(f):
         f.seek(0)
     there = _record_in(f)
     if text and there is not None and f.seek(0, os.SEEK_END) > there.data_offset:
         text = _fitted(text, there)
+    fields = _fields_of(header, slices, byteorder_of(endchar), len(text), there)
+    data = fields.pack()
+    if there is not None:
+        kept = _KEPT if text else (*_KEPT, "nsymbt", "exttyp")
+        changes = {name: there.fields[name] for name in kept} | there.mark_of_bytes
+        data = amend(data, fields.byteorder, **changes)
+        f.seek(0)
+    f.write(data + text)
+    return len(text)
+
+
+def _fields_of(
+    header: Mapping[str, Any], slices: int, byteorder: str, metadata_bytes: int,
+    there: Record | None,
+) -> HeaderFields:
+    """Return what a header dict says, checked; `there` is the record that the file has, if any."""
+    nz, ny, nx = _dimensions(header["dimensions"])
     mode = _mode_of(header, there)
     if mode == PACKED_BYTES:  # whose NX counts bytes
         if nx % 2:
@@ -165,7 +181,7 @@ def writeMRCHeader(  # noqa: N802
         raise ValueError(f"header['compressor']: Unknown compressor {compressor!r}; one of "
                          f"{', '.join(map(repr, REVERSE_COMPRESSOR_ENUM))}")
     slices = integer("slices", slices, 0, LARGEST_SIZE)
-    fields = HeaderFields(
+    return HeaderFields(
         shape=(nz, ny, nx),
         mode=mode,
         compressor=compressor,
@@ -178,19 +194,11 @@ def writeMRCHeader(  # noqa: N802
         minimum=_number(header, "minImage", 0.0),
         maximum=_number(header, "maxImage", 0.0),
         mean=_number(header, "meanImage", 0.0),
-        metadata_bytes=len(text),
+        metadata_bytes=metadata_bytes,
         packed_bytes=integer("header['packedBytes']", header.get("packedBytes", 0), 0, _LARGEST),
-        byteorder=byteorder_of(endchar),
+        byteorder=byteorder,
         axes=(0, 1, 2) if there is None else there.axes,
     )
-    data = fields.pack()
-    if there is not None:
-        kept = _KEPT if text else (*_KEPT, "nsymbt", "exttyp")
-        changes = {name: there.fields[name] for name in kept} | there.mark_of_bytes
-        data = amend(data, fields.byteorder, **changes)
-        f.seek(0)
-    f.write(data + text)
-    return len(text)
 
 
 def _record_in(f: IO[bytes]) -> Record | None:

@@ -111,14 +111,19 @@ def encode_png(image: Pixels) -> bytes:
 def as_html(stack: Frames) -> str:
     """Return a table of facts with a thumbnail of the middle frame.
 
-    Whatever is wrong with the pixels, the facts are shown.
+    Whatever is wrong with the pixels, the facts are shown; of a file that is closed, what is
+    still known.
     """
+    try:
+        facts = _facts(stack)
+    except ValueError:  # it is closed, and the chunks that the header tells of were not looked at
+        return f"<pre>{html.escape(repr(stack))}</pre>"
     rows = "".join(f'<tr><th style="{_CELL}">{html.escape(name)}</th>'
                    f'<td style="{_CELL}">{html.escape(text)}</td></tr>'
-                   for name, text in _facts(stack))
+                   for name, text in facts)
     try:
         picture = _thumbnail(stack)
-    except (MRCError, OSError) as error:
+    except (MRCError, OSError, ValueError) as error:
         picture = html.escape(f"no picture: {error}")
     return ('<div style="display:flex;gap:16px;align-items:flex-start;flex-wrap:wrap">'
             f"<table>{rows}</table><figure style=\"margin:0\">{picture}</figure></div>")

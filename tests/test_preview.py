@@ -172,3 +172,15 @@ def test_html_is_text_whatever_the_name(tmp_path):
     mrcz.writeMRC(np.zeros((3, 4, 5), "int8"), path, meta={"key\udcff": 1})
     with mrcz.open(path) as stack:
         assert rb"latin\udcff.mrc" in stack._repr_html_().encode("utf-8")
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_html_of_what_is_closed(compressor, tmp_path):
+    """As a ``with`` block leaves it behind."""
+    mrcz.writeMRC(np.ones((3, 40, 50), "i2"), tmp_path / "<a>.mrc", compressor=compressor)
+    with mrcz.open(tmp_path / "<a>.mrc") as stack:
+        pass
+    text = stack._repr_html_()
+    assert "&lt;a&gt;.mrc" in text
+    assert "int16" in text
+    assert "<img" not in text

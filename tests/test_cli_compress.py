@@ -246,6 +246,19 @@ def test_a_file_that_changes_meanwhile_stays(movie, monkeypatch, capsys):
     assert names(movie.parent) == ["movie.mrc"]
 
 
+def test_a_file_that_changes_while_its_copy_of_before_is_checked_stays(movie, monkeypatch, capsys):
+    def grow(*arguments, **options):
+        check(*arguments, **options)
+        mrcz.writeMRC(pixels_of("int8", (1, 64, 64)), movie, idx=8)
+
+    assert main(["compress", "-q", str(movie)]) == 0
+    check = copying.check_restores
+    monkeypatch.setattr("mrcz.copies.compressing.check_restores", grow)
+    assert main(["compress", "--delete-original", str(movie)]) == 1
+    assert "changed after it was read, and stays" in capsys.readouterr().err
+    assert len(mrcz.readMRC(movie)[0]) == 9
+
+
 def test_a_link_is_not_removed(movie, capsys):
     link = movie.parent / "link.mrc"
     link.symlink_to(movie)

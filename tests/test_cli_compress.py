@@ -370,8 +370,11 @@ def test_a_memory_is_unpacked_up_to_a_limit(movie, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no names in folders to wait for")
-def test_originals_are_removed_when_their_copies_are_on_the_disk(movie, monkeypatch):
+@pytest.mark.parametrize("is_done", [False, True], ids=["new", "of an earlier run"])
+def test_originals_are_removed_when_their_copies_are_on_the_disk(movie, monkeypatch, is_done):
     """The bytes of the copy, and its name in the folder: a power cut may come at any time."""
+    if is_done:
+        assert main(["compress", "-q", str(movie)]) == 0
     on_disk, removed = [], []
     sync, unlink = os.fsync, os.unlink
 

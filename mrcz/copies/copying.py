@@ -22,7 +22,7 @@ from ..options import parse_write_options
 from ..pixels import writable_mode
 from ..progress import Advance
 from ..reader import MRCReader
-from ..replacing import fsync_folder, refuse_device
+from ..replacing import fsync_file, fsync_folder, refuse_device
 from ..targets import open_sink
 from ..writer import StackWriter
 from .original import Original
@@ -239,7 +239,9 @@ def remove_original(path: str, copy: str, status: os.stat_result) -> None:
         raise MRCError(f"{path}: compressed, but not removed: it is a symbolic link")
     if os.path.samefile(path, copy):
         raise MRCError(f"{path}: not removed: it is the copy itself")
-    fsync_folder(os.path.dirname(copy) or ".")  # or a power cut could leave neither name
+    # Or a power cut could leave neither. An earlier run, which was not to remove it, didn't wait.
+    fsync_file(copy)
+    fsync_folder(os.path.dirname(copy) or ".")
     with held_as_read(path, status):
         os.unlink(path)
 

@@ -182,7 +182,8 @@ class _Update:
             raise MRCFormatError("the extended header that NSYMBT tells of is not there: repair "
                                  "writes a copy that can be changed", path=record.path, offset=92,
                                  expected=0)
-        if self.options.metadata and self.options.metadata != self.reader.extended:
+        given, there = (text.rstrip(b" ") for text in (self.options.metadata, self.reader.extended))
+        if given and given != there:
             logger.warning("%s keeps the metadata that it has: meta= of a write with idx= is "
                            "not stored", record.path)
         if record.compressor is None:

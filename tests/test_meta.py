@@ -87,6 +87,18 @@ def test_pixels_behind_it_are_aligned(length, tmp_path):
     assert header["k"] == "x" * length
 
 
+@pytest.mark.parametrize("text,told", [(b'{"a":1}', False), (b'{"a":1}  ', False),
+                                       (b'{"a":2}', True)])
+def test_adding_frames_tells_of_metadata_that_are_others(text, told, notices, tmp_path):
+    """Not of spaces at their end, which python-mrcz writes none of."""
+    path = tmp_path / "a.mrc"
+    path.write_bytes(mrc(IMAGE, extended=text, exttyp=b"json"))
+    with notices() as said:
+        mrcz.writeMRC(IMAGE, path, idx=3, meta={"a": 1})
+    assert any("keeps the metadata" in line for line in said) is told
+    assert path.read_bytes()[1024:1024 + len(text)] == text
+
+
 @pytest.mark.parametrize("meta", [None, {}])
 def test_none(meta):
     data = written(IMAGE, meta=meta)

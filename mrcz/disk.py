@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import threading
 from binascii import crc32
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from .descriptors import DescriptorSink
 from .header import HEADER_BYTES
 from .journal import MAGIC as JOURNAL_MAGIC
 from .journal import Journal, contents, find_journal
-from .locking import locked
+from .locking import locked, locked_file
 from .replacing import fsync_folder, keep_access, replace_file, writable_status
 from .sinks import naming
 from .sources import FileSource, anchored
@@ -199,6 +200,8 @@ class AtomicFile(_ChangingFile):
         folder = os.path.dirname(target)
         self._target = target
         self._counts: set[bytes] = set()  # NZ of the records that were written
+        self._turn = threading.RLock()
+        self._is_alone = False
         # Short, whatever the length of the final name.
         self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
         old = writable_status(target)
@@ -230,10 +233,10 @@ class AtomicFile(_ChangingFile):
         OSError
             If it can't be written, or others have put frames there.
         """
-        self._require_own_frames()
-        if offset == 0:
-            self._counts.add(bytes(memoryview(data).cast("B")[_NZ]))
-        super().write_at(offset, data)
+        with self._alone():
+            if offset == 0:
+                self._counts.add(bytes(memoryview(data).cast("B")[_NZ]))
+            super().write_at(offset, data)
 
     def truncate(self, size: int) -> None:
         """Cut or fill with zeros to `size` bytes.
@@ -243,23 +246,41 @@ class AtomicFile(_ChangingFile):
         OSError
             As `write_at`.
         """
-        self._require_own_frames()
-        super().truncate(size)
+        with self._alone():
+            super().truncate(size)
+
+    @contextlib.contextmanager
+    def _alone(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold a file that has its name against those who change it, as long as nobody added to it.
+
+        Between two of our steps others may change frames, in their place.
+        """
+        if self._temporary:
+            yield
+            return
+        with self._turn:
+            if self._is_alone:
+                yield
+                return
+            with locked_file(self.fd, self._target, wait=wait):
+                try:
+                    self._is_alone = True
+                    self._require_own_frames()
+                    yield
+                finally:
+                    self._is_alone = False
 
     def _require_own_frames(self) -> None:
-        if not self._temporary and not self._has_own_frames():
+        if self.read_at(_NZ.start, _NZ.stop - _NZ.start) not in self._counts:
             raise OSError(errno.EBUSY, "got frames of another writer after it was flushed, which "
                                        "what comes behind that would damage", self.name)
-
-    def _has_own_frames(self) -> bool:
-        """Return whether all frames of a file that has its name are of this writer."""
-        return self.read_at(_NZ.start, _NZ.stop - _NZ.start) in self._counts
 
     def publish(self) -> None:
         """Give the file its name, replacing what was there; or change what has it."""
         if not self._temporary:
             self._require_name()
-            self._change()
+            with self._alone():
+                self._change()
             return
         self._sync_if_asked()
         size = os.fstat(self.fd).st_size
@@ -310,14 +331,23 @@ class AtomicFile(_ChangingFile):
 
     def abort(self) -> None:
         """Remove what was not published; the old file, or what was published, stays."""
-        with contextlib.suppress(OSError):
-            if self.fd >= 0 and not self._temporary and not self._has_own_frames():
-                self._size = None
+        if self.fd >= 0 and not self._temporary and self._pid == os.getpid():
+            self._cut()
         super().abort()
         temporary, self._temporary = self._temporary, ""
         if temporary and self._pid == os.getpid():
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+    def _cut(self) -> None:
+        """Remove what was not published from a file that has its name.
+
+        Not while others are at it, or when they added to it: it may be theirs that comes last.
+        """
+        size, self._size = self._size, None
+        with contextlib.suppress(OSError), self._alone(wait=False):
+            if size is not None:
+                os.ftruncate(self.fd, size)
 
 
 class InPlaceFile(_ChangingFile):

@@ -21,7 +21,7 @@ try:
 except ImportError:  # not of POSIX
     fcntl = None
 
-__all__ = ["locked"]
+__all__ = ["locked", "locked_file"]
 
 logger = logging.getLogger("mrcz")
 
@@ -57,6 +57,40 @@ def locked(path: str) -> Iterator[None]:
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have a copy of it
+
+
+@contextmanager
+def locked_file(fd: int, path: str, *, wait: bool = True) -> Iterator[None]:
+    """Hold an open file as `locked` does; only one thread at a time may ask for one descriptor.
+
+    Parameters
+    ----------
+    fd : int
+        Open for writing.
+    path : str
+        The name that it was given, which it may have lost.
+    wait : bool
+        Whether to wait for others.
+
+    Raises
+    ------
+    BlockingIOError
+        If others hold it, and they are not to be waited for.
+    """
+    own = _lock_of_threads(path)
+    if fcntl is None:
+        with own():
+            yield
+        return
+    try:
+        _wait_for(fd, path, wait=wait)
+        if not _can_be_read(path):
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        with own():
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def _lock_of_threads(path: str) -> ForkSafeLock:
@@ -95,16 +129,20 @@ def _can_be_read(path: str) -> bool:
             other.read(1)
     except PermissionError:
         return False
+    except FileNotFoundError:
+        return True
     return True
 
 
-def _wait_for(file: io.FileIO, path: str) -> None:
+def _wait_for(file: io.FileIO | int, path: str, *, wait: bool = True) -> None:
     """Lock a file, however long that takes; who waits long is told why."""
     began, told = time.monotonic(), False
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not wait:
+                raise
             if time.monotonic() - began > _LONG and not told:
                 logger.warning("%s is being written by another thread or process: waiting", path)
                 told = True

@@ -8,13 +8,14 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import numpy as np
 import pytest
 
 import mrcz
-from mrcz import locking
+from mrcz import cli, locking
 
 SHAPE = (2, 30, 40)
 WRITERS, TIMES = 4, 10
@@ -156,6 +157,41 @@ def test_a_file_that_was_longer_when_it_was_opened(tmp_path: Path) -> None:
     with mrcz.open(path) as stack:
         os.truncate(path, size)
         assert np.array_equal(np.asarray(stack), image)
+
+
+@pytest.mark.parametrize("options", [{}, {"compressor": "zstd", "checksum": True}])
+def test_a_stream_whose_frames_others_change(tmp_path: Path, options: dict[str, Any]) -> None:
+    """While it goes on behind a flush; changes are copied to their places from behind the end."""
+    path, over, done = tmp_path / "a.mrcz", threading.Event(), []
+    image = np.random.default_rng(0).poisson(3, (60, 100, 100)).astype("int16")
+
+    def change() -> None:
+        while not over.is_set():
+            if options:  # in place too, as that of the statistics and the trailer
+                assert cli.main(["stats", "-q", "--fix-header", str(path)]) == 0
+            else:
+                mrcz.writeMRC(image[0] + len(done), path, idx=0)
+            done.append(None)
+
+    with ThreadPoolExecutor(1) as pool:
+        with mrcz.create(path, (None, 100, 100), "int16", **options) as stream:
+            stream.append(image[0])
+            stream.flush()
+            changing = pool.submit(change)
+            try:
+                for number in range(1, 60):
+                    stream.append(image[number])
+                    sleep(0.0005)
+                    if number % 5 == 0:
+                        stream.flush()
+            finally:
+                over.set()
+        changing.result()
+    found = mrcz.readMRC(path)[0]
+    assert done
+    assert np.array_equal(found[1:], image[1:])
+    assert not (found[0] - image[0]).std()
+    assert mrcz.verify(path) == []
 
 
 class Disk:

@@ -25,6 +25,9 @@ __all__ = ["FrameDecoder"]
 _PARALLEL_BYTES = 1 << 19
 """Blocks of this many bytes together are a task."""
 
+_SMALL_BYTES = 1 << 17
+_SMALL_RAW_BYTES = 1 << 13
+"""Of frames no larger than these, as compressed or not, all is read as fast as a part is."""
 
 Task = Callable[[], None]
 
@@ -116,9 +119,13 @@ class FrameDecoder:
     ) -> Iterator[Task]:
         cache = self._cache if len(frames) == 1 else None
         piece = piece_bytes(out.nbytes, threads, PIECE_BYTES)
-        if not (self._is_native and out[0].flags.c_contiguous):
+        rows, is_plain = out.shape[1], self._is_native and out[0].flags.c_contiguous
+        if not (is_plain and rows == self._record.ny) and self._are_small(frames, rows):
+            for start, stop in self._runs(frames, piece):
+                yield partial(self._read_run, frames[start], first_row, out[start:stop])
+        elif not is_plain:
             yield from self._row_tasks(frames, first_row, out, cache)
-        elif out.shape[1] < self._record.ny:
+        elif rows < self._record.ny:
             for frame, target in zip(frames, out, strict=True):
                 yield from self._span_tasks(frame, first_row, target, cache)
         elif self._record.compressor is None:
@@ -131,6 +138,15 @@ class FrameDecoder:
             for start, stop in self._runs(frames, piece):
                 yield partial(self._decode_run, frames[start], stop - start,
                               base + start * stride, stride)
+
+    def _are_small(self, frames: Sequence[int], rows: int) -> bool:
+        """Return whether rows of many frames cost less with all that lies between them."""
+        record = self._record
+        if len(frames) == 1 or record.frame_bytes > _SMALL_BYTES:
+            return False
+        if record.compressor is None:
+            return rows == record.ny or record.frame_bytes <= _SMALL_RAW_BYTES
+        return self._chunks.find(frames[0]).block_bytes >= record.frame_bytes
 
     def _runs(self, frames: Sequence[int], piece: int) -> Iterator[tuple[int, int]]:
         """Yield ranges of `frames` that lie one behind the other, about a piece each."""
@@ -210,23 +226,38 @@ class FrameDecoder:
 
     # Work: what a task does.
 
-    def _decode_run(self, first: int, count: int, address: int, stride: int) -> None:
+    def _decode_run(
+        self, first: int, count: int, address: int, stride: int, *, verify: bool = True
+    ) -> None:
         """Decompress whole frames that lie one behind the other."""
         start, stop = self._table.span(first, count)
         with Borrowed(stop - start) as buffer:
             view = buffer.data
             self._source.read_into(start, view)
-            for frame in range(first, first + count):
-                offset, end = self._table.span(frame)
+            for frame, (offset, end) in enumerate(self._table.spans(first, count), first):
                 if end > stop:  # the parts of an index that lies don't add up
                     raise MRCFormatError(f"frame {frame} does not lie where the header's index "
                                          "has it", path=self._record.path, offset=offset,
                                          expected=f"its end at byte {stop} or before", found=end)
                 data = view[offset - start : end - start]
-                self._verify(frame, data)
+                if verify:
+                    self._verify(frame, data)
                 header = self._chunks.check(frame, data, offset, end)
                 self._chunks.decompress(frame, data, header, offset, address)
                 address += stride
+
+    def _read_run(self, first: int, first_row: int, out: Pixels) -> None:
+        """Fill `out`, rows of frames that lie one behind the other, from all of these."""
+        record, (count, rows) = self._record, out.shape[:2]
+        with Borrowed(count * record.frame_bytes) as raw:
+            if record.compressor is None:
+                self._source.read_into(self._table.span(first, count)[0], raw.data)
+            else:
+                is_all = rows == record.ny
+                self._decode_run(first, count, address_of(raw), record.frame_bytes,
+                                 verify=is_all or self._verify_parts)
+            stored = raw.reshape(count, record.ny, -1)[:, first_row : first_row + rows]
+            self._convert(stored, out)
 
     def _read_segment(
         self, gathered: _Segments, chunk: Chunk, first: int, last: int, address: int
@@ -250,15 +281,15 @@ class FrameDecoder:
             self._verify_chunk(frame)
         with Borrowed(stop - start) as raw:
             self._chunks.read_bytes(self._chunks.find(frame), start, raw, cache)
-            self._convert(raw, out)
+            self._convert(raw.reshape(len(out), -1), out)
 
     def _read_stored(self, offset: int, nbytes: int, out: Pixels) -> None:
         with Borrowed(nbytes) as raw:
             self._source.read_into(offset, raw.data)
-            self._convert(raw, out)
+            self._convert(raw.reshape(len(out), -1), out)
 
     def _convert(self, raw: Pixels, out: Pixels) -> None:
-        disk_to_memory(raw.reshape(len(out), -1), self._record.mode, self._record.byteorder, out)
+        disk_to_memory(raw, self._record.mode, self._record.byteorder, out)
 
     # Verification.
 

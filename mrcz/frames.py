@@ -184,6 +184,19 @@ class FrameTable:
                                  found=stop - start)
         return start, stop
 
+    def spans(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Return `span` of each of `count` frames from `first` on.
+
+        Where they aren't known, they are found in one walk from each entry of the index, not in
+        one for each frame.
+        """
+        last = first + count
+        if self._record.compressor is not None and not all(self._edges[first : last + 1]):
+            step = self._index.step
+            for frame in (*range(first - first % step + step - 1, last, step), last):
+                self.span(frame, 0)
+        return [self.span(frame) for frame in range(first, last)]
+
     def require(self, frames: Sequence[int]) -> None:
         """Check that the file is long enough for `frames`, in any order.
 

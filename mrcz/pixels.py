@@ -41,23 +41,23 @@ def disk_to_memory(raw: Pixels, mode: Mode, byteorder: str, out: Pixels) -> None
 
     Parameters
     ----------
-    raw : (rows, row_bytes) array of uint8
+    raw : (..., row_bytes) array of uint8
         As on disk.
     mode : Mode
         What they are.
     byteorder : str
         ``'<'`` or ``'>'``.
-    out : (rows, nx) or (rows, nx, 3) array
+    out : (..., nx) or (..., nx, 3) array
         Filled.
     """
     if mode.packed:
-        out[:, 0::2] = raw[:, : (out.shape[1] + 1) // 2] & 15
-        out[:, 1::2] = raw[:, : out.shape[1] // 2] >> 4
+        out[..., 0::2] = raw[..., : (out.shape[-1] + 1) // 2] & 15
+        out[..., 1::2] = raw[..., : out.shape[-1] // 2] >> 4
         return
     values = raw.view(byteorder + mode.disk)
     if mode.paired:
-        out.real = values[:, 0::2]
-        out.imag = values[:, 1::2]
+        out.real = values[..., 0::2]
+        out.imag = values[..., 1::2]
     else:
         out[...] = values.reshape(out.shape)
 

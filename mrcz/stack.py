@@ -6,6 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ logger = logging.getLogger("mrcz")
 
 DEFAULT_CACHE_BYTES = 64 << 20
 _SLAB_BYTES = 64 << 20
+_AHEAD_BYTES = 8 << 20
+"""Of small frames, what is read at once for who iterates."""
 _CHUNK_BYTES = 64 << 20
 """Size of dask's chunks, in bytes."""
 
@@ -176,8 +179,26 @@ class Stack:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Pixels]:
-        for number in range(len(self)):
-            yield self[number]
+        number, count = 0, 1  # who stops soon has not read much ahead
+        most = max(1, _AHEAD_BYTES // max(1, self.shape[1] * self._row_bytes))
+        while number < len(self):
+            frames = range(number, min(number + count, len(self)))
+            yield from self._some(frames)
+            number, count = frames.stop, min(2 * count, most)
+
+    def _some(self, frames: range) -> Iterator[Pixels]:
+        """Yield frames that are read together, but one by one where some are kept or damaged."""
+        block = None
+        if len(frames) > 1 and self._cache.get(("frame", frames[0])) is None:
+            with suppress(MRCError, OSError):
+                block = self._read(frames, (0, self.shape[1]))
+        for number in frames:
+            if block is None:
+                yield self[number]
+                continue
+            frame = block[number - frames.start]
+            self._keep(number, frame[np.newaxis])
+            yield frame.copy()  # which holds no other
 
     @property
     def _row_bytes(self) -> int:
@@ -202,9 +223,14 @@ class Stack:
             part: Pixels = whole[:, slice(*rows)].copy()
             return part
         block = self._reader.read(frames, rows=rows, threads=threads)
-        if block.shape[1] == self.shape[1] and block.nbytes <= self._cache.limit // 16:
-            self._cache.put(name, block.copy(), block.nbytes)
+        if block.shape[1] == self.shape[1]:
+            self._keep(int(frames[0]), block)
         return block
+
+    def _keep(self, number: int, block: Pixels) -> None:
+        """Keep a frame, (1, ny, nx), for the next access."""
+        if block.nbytes <= self._cache.limit // 16:
+            self._cache.put(("frame", number), block.copy(), block.nbytes)
 
     def _read_narrow(self, selection: Selection) -> Pixels:
         """Read frames slab by slab where only some of each is wanted."""

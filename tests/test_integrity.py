@@ -329,3 +329,16 @@ def test_repair_finds_chunks_whose_items_are_four_pixels(tmp_path: Path) -> None
     assert report.lost == [1]
     np.testing.assert_array_equal(np.delete(mrcz.readMRC(output)[0], 1, 0),
                                   np.delete(pixels, 1, 0))
+
+
+def test_rows_of_many_small_frames_are_compared_where_asked(tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    noise = np.random.default_rng(0).integers(0, 65536, (4, 40, 50)).astype("uint16")
+    mrcz.writeMRC(noise, path, compressor="zstd", checksum=True)
+    flip(path, chunks_of(path)[2][1] - 1)  # in the last row, stored as it is
+    with mrcz.open(path) as stack:
+        assert np.array_equal(stack[:, 3:5], noise[:, 3:5])
+        with pytest.raises(mrcz.MRCChecksumError):
+            stack[:]
+    with mrcz.open(path, verify=True) as stack, pytest.raises(mrcz.MRCChecksumError):
+        stack[:, 3:5]

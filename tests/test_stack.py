@@ -19,11 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mrcz
-from mrcz import codec, sources
+from mrcz import codec, frames, sources
 from mrcz.headerindex import find_index, labels_in_use, with_index
 
 SHAPE = (6, 40, 33)
-KINDS = ("raw", "zstd", "lz4", "uint4", "big-endian", "list", "gzip", "incompressible")
+KINDS = ("raw", "zstd", "lz4", "uint4", "big-endian", "list", "gzip", "incompressible",
+         "one block", "raw uint4", "raw big-endian", "big-endian, one block")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +37,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np.
     made = {}
     for kind in KINDS:
         path = folder / f"{kind}.mrcz"
-        pixels = {"uint4": nibbles, "incompressible": noise}.get(kind, image)
-        compressor = None if kind in ("raw", "gzip") else "lz4" if kind == "lz4" else "zstd"
+        pixels = nibbles if "uint4" in kind else noise if kind == "incompressible" else image
+        compressor = None if "raw" in kind or kind == "gzip" else "lz4" if kind == "lz4" else "zstd"
         mrcz.writeMRC(
             list(pixels) if kind == "list" else pixels,
             path,
             compressor=compressor,
-            dtype="uint4" if kind == "uint4" else None,
-            endian="be" if kind == "big-endian" else "le",
+            dtype="uint4" if "uint4" in kind else None,
+            endian="be" if "big-endian" in kind else "le",
             meta={"kind": kind},
-            **({} if compressor is None else {"blocksize": 256}),
+            **({} if compressor is None or "one block" in kind else {"blocksize": 256}),
         )
         if kind == "gzip":
             path.write_bytes(gzip.compress(path.read_bytes()))
@@ -207,6 +208,68 @@ def test_reads_only_the_blocks_asked_for(tmp_path: Path, monkeypatch: pytest.Mon
         assert decoded == [1 << 20]
         stack[4]
         assert decoded == [1 << 20]
+
+
+def test_iterating_reads_small_frames_many_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    movie = np.random.default_rng(0).poisson(1, (3000, 16, 16)).astype("int16")
+    mrcz.writeMRC(movie, tmp_path / "a.mrcz", compressor="zstd")
+    reads: list[int] = []
+    real = sources.FileSource.read_into
+
+    def counting(self: sources.FileSource, offset: int, view: memoryview) -> None:
+        reads.append(offset)
+        real(self, offset, view)
+
+    monkeypatch.setattr(sources.FileSource, "read_into", counting)
+    with mrcz.open(tmp_path / "a.mrcz") as stack:
+        next(iter(stack))
+        assert len(reads) == 1
+        found = list(stack)
+    assert len(reads) < 30
+    assert np.array_equal(found, movie)
+    assert all(frame.base is None for frame in found[1:])  # keeps no other alive
+
+
+@pytest.mark.parametrize("compressor", [None, "zstd"])
+def test_iterating_gives_the_frames_before_a_damaged_one(
+    tmp_path: Path, compressor: str | None
+) -> None:
+    path = tmp_path / "a.mrcz"
+    movie = np.random.default_rng(0).poisson(1, (32, 40, 40)).astype("int16")
+    mrcz.writeMRC(movie, path, compressor=compressor)
+    with mrcz.open(path) as stack:
+        start, _ = stack._reader.table.span(23)
+        data = path.read_bytes()
+        if compressor is None:
+            os.truncate(path, start + 100)
+        else:
+            path.write_bytes(data[: start + 4] + bytes(4) + data[start + 8 :])
+    found = []
+    with mrcz.open(path) as stack, pytest.raises(mrcz.MRCFormatError, match="frame 23"):
+        for frame in stack:
+            found.append(frame)
+    assert np.array_equal(found, movie[:23])
+
+
+def test_a_file_of_small_frames_is_walked_in_long_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index has the start of every eighth frame."""
+    movie = np.random.default_rng(0).poisson(1, (2048, 16, 16)).astype("int16")
+    mrcz.writeMRC(movie, tmp_path / "a.mrcz", compressor="zstd")
+    walks: list[int] = []
+    real = frames.FrameTable._walk
+
+    def counting(self: frames.FrameTable, first: int, last: int) -> None:
+        walks.append(last - first)
+        real(self, first, last)
+
+    monkeypatch.setattr(frames.FrameTable, "_walk", counting)
+    pixels, _ = mrcz.readMRC(tmp_path / "a.mrcz")
+    assert np.array_equal(pixels, movie)
+    assert walks and len(walks) <= 2048 // 4
 
 
 def test_cache_is_bounded(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def readMRC(  # noqa: N802
     verify : bool, optional
         False: don't compare the checksums that a file may have.
     progress : bool
-        Show a bar of what is read, in a terminal or a notebook.
+        Show a bar of what is read, in a terminal or a notebook; not with `useMemmap`.
 
     Returns
     -------
@@ -253,7 +253,7 @@ def writeMRC(  # noqa: N802
         Add a trailer with an index and a checksum a frame, which readers compare; other
         programs ignore it.
     progress : bool
-        Show a bar of what is written, in a terminal or a notebook; not with `idx`.
+        Show a bar of what is written, in a terminal or a notebook; not with `idx` or `shape`.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from .journal import ChangedSource, is_journal
 from .parallel import run_ordered, threads_of
 from .progress import Advance, shown, title_of
 from .reader import MRCReader
+from .recycling import empty
 from .sources import Source
 from .trailer import read_trailer, trailer_bytes, trailer_start
 
@@ -88,6 +89,8 @@ def verify(
         If the file can't be read.
     MissingCodecError
         If a package for the codec is not installed.
+    MemoryError
+        If there is no memory for a frame.
 
     Examples
     --------
@@ -246,8 +249,9 @@ def _frame_findings(
     step = max(1, min(PIECE_BYTES // nbytes, nz // 256))  # so that a bar still moves
 
     def problem(frames: range) -> MRCError | None:
+        out = empty((len(frames), *reader.shape[1:]), reader.dtype)  # without memory: no damage
         try:
-            decoder.read(frames, reader.allocate((len(frames), *reader.shape[1:])), 1)
+            decoder.read(frames, out, 1)
         except MRCError as error:
             return error
         return None

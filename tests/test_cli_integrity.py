@@ -89,3 +89,15 @@ def test_a_finding_names_its_frame_once():
     assert str(Finding("frame 3 is cut", 3, 9)) == "frame 3 is cut (at byte 9)"
     assert str(Finding("frame 31 is cut", 3)) == "frame 3: frame 31 is cut"
     assert str(Finding("is cut", 3)) == "frame 3: is cut"
+
+
+def test_want_of_memory_is_no_damage(movie, capsys, monkeypatch):
+    def refuse(shape, dtype):
+        raise MemoryError
+
+    monkeypatch.setattr("mrcz.integrity.empty", refuse)
+    monkeypatch.setattr("mrcz.reader.empty", refuse)
+    assert main(["verify", str(movie)]) == 2
+    output = capsys.readouterr()
+    assert not output.out
+    assert "not enough memory" in output.err

@@ -7,7 +7,6 @@ reads them hashes while they are in the cache.
 
 from __future__ import annotations
 
-import importlib
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -29,9 +28,10 @@ SEGMENT_BYTES = 4 << 20
 @lru_cache(maxsize=1)
 def _xxhash() -> Any:
     try:
-        return importlib.import_module("xxhash")
+        import xxhash  # by a statement, which programs that bundle packages find
     except ImportError:
         return None
+    return xxhash
 
 
 def can_hash() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import importlib.util
 from typing import Any
 
@@ -28,11 +27,12 @@ class MissingPluginError(MissingCodecError, RuntimeError):
 
 def _import_blosc2(purpose: str) -> Any:
     try:
-        return importlib.import_module("blosc2")
+        import blosc2
     except ImportError as error:
         raise MissingCodecError(
             f"{purpose} needs the package 'blosc2': pip install mrcz[blosc2]"
         ) from error
+    return blosc2
 
 
 def require(compressor: str, plugin: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import io
@@ -450,3 +451,15 @@ def test_tests_that_need_more_packages_run_only_where_they_are_named(tmp_path):
          "-c", settings, folder, f"--ignore-glob={folder}/test_*"],
         capture_output=True, text=True, check=False)
     assert (done.returncode, "no tests collected" in done.stdout) == (5, True), done.stdout
+
+
+def test_what_is_needed_is_imported_by_statements():
+    """PyInstaller and its kin bundle what they find so; xxhash was left out."""
+    imported = set()
+    for path in Path(mrcz.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.partition(".")[0])
+    assert imported > {"numpy", "blosc", "blosc2", "rapidjson", "xxhash", "tqdm"}

@@ -37,6 +37,7 @@ __all__ = [
     "DTYPES",
     "HEADER_BYTES",
     "HEADER_DTYPE",
+    "HEAD_BYTES",
     "IMAGE_STACK",
     "LARGEST_SIZE",
     "LIST_LABEL",
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 HEADER_BYTES = 1024
+
+HEAD_BYTES = HEADER_BYTES + 1
+"""What `parse` looks at: the record, and whether metadata begin behind it."""
 
 LARGEST_SIZE = (1 << 31) - 1
 """Of NX, NY and NZ, which are int32."""
@@ -262,7 +266,7 @@ def parse(
     Parameters
     ----------
     data : bytes
-        At least 1024 bytes.
+        The first 1024 bytes, and behind them one more, if the file has it.
     path : str
         The file's name, for messages.
     endian : str
@@ -306,20 +310,24 @@ def parse(
         raise MRCFormatError("NSYMBT is negative", path=path, offset=92, expected=">= 0",
                              found=fields["nsymbt"])
     record = Record(fields, byteorder, mode, compressor, nx, fields["ny"], fields["nz"], path)
-    if _lacks_extended(record, size):
+    if _lacks_extended(record, size, data[HEADER_BYTES:HEAD_BYTES]):
         return replace(record, fields={**fields, "nsymbt": 0}, lacks_extended=True)
     return record
 
 
-def _lacks_extended(record: Record, size: int | None) -> bool:
+def _lacks_extended(record: Record, size: int | None, behind: bytes) -> bool:
     """Return whether pixels begin right behind the record, whatever NSYMBT says.
 
     Programs that copy the record of their input but not its extended header, as cryoCARE did,
-    write such files: their length is that of record and pixels to the byte. Of files with a label
-    of this format, and where not even NSYMBT bytes are there, that is damage rather.
+    write such files: their length is that of record and pixels to the byte. Where not even NSYMBT
+    bytes are there, that is damage rather, and so it is of a file with a label of this format,
+    unless its record tells of metadata and another byte than their first one is behind it.
     """
     nsymbt = record.fields["nsymbt"]
-    if not nsymbt or record.compressor is not None or record.version is not None:
+    if not nsymbt or record.compressor is not None:
+        return False
+    is_text = record.fields["exttyp"].lower() == b"json"
+    if record.version is not None and not (is_text and behind != b"{"):
         return False
     return record.data_offset <= (size or 0) == HEADER_BYTES + record.nz * record.frame_bytes
 

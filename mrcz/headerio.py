@@ -14,7 +14,7 @@ from .byteorder import byteorder_of
 from .codec import CHUNK_HEADER_BYTES, read_chunk_header
 from .errors import MRCError, MRCTruncatedError
 from .header import (
-    HEADER_BYTES,
+    HEAD_BYTES,
     IMAGE_STACK,
     LARGEST_SIZE,
     VOLUME,
@@ -209,7 +209,7 @@ def _record_in(f: IO[bytes]) -> Record | None:
     try:
         if not (f.readable() and can_seek(f)):
             return None
-        data, size = f.read(HEADER_BYTES), f.seek(0, os.SEEK_END)
+        data, size = f.read(HEAD_BYTES), f.seek(0, os.SEEK_END)
         f.seek(0)
         return parse(data, path=str(getattr(f, "name", "")), size=size)
     except (MRCError, io.UnsupportedOperation, AttributeError):

@@ -20,7 +20,7 @@ from .decoding import FrameDecoder
 from .errors import MRCError, MRCFormatError, MRCTruncatedError
 from .foreign import kind_of
 from .frames import FrameTable
-from .header import HEADER_BYTES, Record, parse
+from .header import HEAD_BYTES, HEADER_BYTES, Record, parse
 from .headerdict import HeaderDict, describe
 from .journal import as_changed
 from .locks import ForkSafeLock
@@ -129,7 +129,7 @@ class MRCReader:
 
     def _parsed(self, endian: str, convention: str) -> Record:
         source = self.source
-        head = source.read(0, HEADER_BYTES if source.holds(HEADER_BYTES) else source.size)
+        head = source.read(0, HEAD_BYTES if source.holds(HEAD_BYTES) else source.size)
         try:
             return parse(head, path=source.name, endian=endian, convention=convention,
                          size=source.known_size)

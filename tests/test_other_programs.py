@@ -310,3 +310,19 @@ def test_files_of_this_format_are_cut(tmp_path):
     path.write_bytes(path.read_bytes()[:-length])
     with pytest.raises(mrcz.MRCTruncatedError):
         mrcz.readMRC(path)
+
+
+@pytest.mark.parametrize("label", [b"MRCZ1.0.0", b"MRCZ0.6.0"])
+def test_a_copy_of_the_record_without_metadata(label, notices, tmp_path):
+    """Of a file of this format, too, other programs copy the record alone."""
+    path = tmp_path / "a.mrc"
+    data = mrc(IMAGE, extended=b'{"a":1} ', exttyp=b"json", label=label, nlabl=1)
+    path.write_bytes(data[:1024] + data[1032:])
+    with notices() as said:
+        assert_identical(mrcz.readMRC(path, slices=0)[0], IMAGE)
+    assert any("NSYMBT" in text for text in said)
+    assert mrcz.repair(path, tmp_path / "b.mrc").recovered == [0, 1, 2]
+    assert_identical(mrcz.readMRC(tmp_path / "b.mrc", slices=0)[0], IMAGE)
+    path.write_bytes(data[:-8])  # this one is cut
+    with pytest.raises(mrcz.MRCTruncatedError):
+        mrcz.readMRC(path)

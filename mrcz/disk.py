@@ -17,7 +17,7 @@ from .descriptors import DescriptorSink
 from .header import HEADER_BYTES
 from .journal import MAGIC as JOURNAL_MAGIC
 from .journal import Journal, contents, find_journal
-from .locking import locked, locked_file
+from .locking import OpenFileLock, locked
 from .replacing import fsync_folder, keep_access, replace_file, writable_status
 from .sinks import naming
 from .sources import FileSource, anchored
@@ -202,6 +202,7 @@ class AtomicFile(_ChangingFile):
         self._counts: set[bytes] = set()  # NZ of the records that were written
         self._turn = threading.RLock()
         self._is_alone = False
+        self._lock_of_file: OpenFileLock | None = None
         # Short, whatever the length of the final name.
         self._temporary = os.path.join(folder, f".{os.urandom(6).hex()}.mrcz-tmp")
         old = writable_status(target)
@@ -262,7 +263,9 @@ class AtomicFile(_ChangingFile):
             if self._is_alone:
                 yield
                 return
-            with locked_file(self.fd, self._target, wait=wait):
+            if self._lock_of_file is None:
+                self._lock_of_file = OpenFileLock(self.fd, self._target)
+            with self._lock_of_file.held(wait=wait):
                 try:
                     self._is_alone = True
                     self._require_own_frames()

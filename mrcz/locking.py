@@ -21,7 +21,7 @@ try:
 except ImportError:  # not of POSIX
     fcntl = None
 
-__all__ = ["locked", "locked_file"]
+__all__ = ["OpenFileLock", "locked"]
 
 logger = logging.getLogger("mrcz")
 
@@ -59,38 +59,52 @@ def locked(path: str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_UN)  # a forked process may have a copy of it
 
 
-@contextmanager
-def locked_file(fd: int, path: str, *, wait: bool = True) -> Iterator[None]:
-    """Hold an open file as `locked` does; only one thread at a time may ask for one descriptor.
+class OpenFileLock:
+    """Holds an open file as `locked` does; one thread at a time may hold it.
 
     Parameters
     ----------
     fd : int
         Open for writing.
     path : str
-        The name that it was given, which it may have lost.
-    wait : bool
-        Whether to wait for others.
-
-    Raises
-    ------
-    BlockingIOError
-        If others hold it, and they are not to be waited for.
+        The name that it was given, which it may lose.
     """
-    own = _lock_of_threads(path)
-    if fcntl is None:
-        with own():
-            yield
-        return
-    try:
-        _wait_for(fd, path, wait=wait)
-        if not _can_be_read(path):
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        with own():
-            yield
-    finally:
-        with contextlib.suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def __init__(self, fd: int, path: str) -> None:
+        self._fd = fd
+        self._path = path
+        self._own = _lock_of_threads(path)
+        self._is_good: bool | None = None
+
+    @contextmanager
+    def held(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the file.
+
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait for others.
+
+        Raises
+        ------
+        BlockingIOError
+            If others hold it, and they are not to be waited for.
+        """
+        if fcntl is None or self._is_good is False:
+            with self._own():
+                yield
+            return
+        try:
+            _wait_for(self._fd, self._path, wait=wait)
+            if self._is_good is None:
+                self._is_good = _can_be_read(self._path)
+                if not self._is_good:
+                    fcntl.flock(self._fd, fcntl.LOCK_UN)
+            with self._own():
+                yield
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
 
 
 def _lock_of_threads(path: str) -> ForkSafeLock:

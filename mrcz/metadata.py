@@ -33,6 +33,8 @@ _WORD_BYTES = 4
 
 _STEP_BYTES = 1 << 20
 
+_JSON_TYPES = frozenset({str, bool, int, float, type(None)})
+
 _BOM = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -182,14 +184,16 @@ def _plain(value: Any, path: tuple[str, ...]) -> Any:
     """Return `value` in the types that JSON has."""
     if isinstance(value, enum.Enum):
         return _plain_enum(value, path)
-    if value is None or type(value) in (str, bool, int, float):
+    if type(value) in _JSON_TYPES:
         return value
     if len(path) > MAX_DEPTH:
         raise ValueError(f"meta is nested deeper than {MAX_DEPTH} levels, at {_where(path[:6])}…")
     if isinstance(value, Mapping):
         return _plain_mapping(value, path)
     if isinstance(value, (list, tuple)):
-        return [_plain(item, (*path, f"[{i}]")) for i, item in enumerate(value)]
+        # Items that are plain need no path: of lists of numbers it would take most of the time.
+        return [item if type(item) in _JSON_TYPES else _plain(item, (*path, f"[{i}]"))
+                for i, item in enumerate(value)]
     if isinstance(value, Set):
         return [_plain(item, path) for item in sorted(value, key=repr)]
     if isinstance(value, np.ndarray):
@@ -208,10 +212,10 @@ def _plain_enum(value: enum.Enum, path: tuple[str, ...]) -> Any:
 def _plain_mapping(value: Mapping[Any, Any], path: tuple[str, ...]) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, item in value.items():
-        name = _key(key)
+        name = key if type(key) is str else _key(key)
         if name in plain:
             raise ValueError(f"two keys of {_where(path)} are {name!r} as text")
-        plain[name] = _plain(item, (*path, f"[{name!r}]"))
+        plain[name] = item if type(item) in _JSON_TYPES else _plain(item, (*path, f"[{name!r}]"))
     return plain
 
 

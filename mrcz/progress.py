@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -61,6 +62,8 @@ def make_bar(total: int | None, title: str, **options: Any) -> Any:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise MissingCodecError("progress needs the package 'tqdm': pip install tqdm") from error
+    if sys.stderr is None:  # in a program without a console, as of pythonw
+        options["disable"] = True
     return tqdm(total=total, desc=title, unit="B", unit_scale=True, **options)
 
 

@@ -177,3 +177,11 @@ def test_repairing(tmp_path, bars, options):
     bars.clear()
     mrcz.repair(tmp_path / "a.mrcz", tmp_path / "c.mrcz", progress=True)
     assert bars[0].n == sum(steps)
+
+
+def test_without_a_console_there_is_no_bar(tmp_path, monkeypatch):
+    """Windows' pythonw and programs with windows of their own have no standard error."""
+    monkeypatch.setattr(sys, "stderr", None)
+    mrcz.writeMRC(ramp((2, 3, 4), "i2"), tmp_path / "a.mrcz", compressor="zstd", progress=True)
+    assert mrcz.readMRC(tmp_path / "a.mrcz", progress=True)[0].shape == (2, 3, 4)
+    assert mrcz.verify(tmp_path / "a.mrcz", progress=True) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import itertools
 import os
 import shutil
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .errors import MissingCodecError
-from .filenames import STREAM_MODULES
 from .importers import LARGEST_TIFF_PIXEL
 from .pixels import Pixels, cast
+from .streams import stream_opener
 
 __all__ = ["pack", "write_npy", "write_tiff"]
 
@@ -129,10 +128,16 @@ def _exactly(piece: Pixels, dtype: np.dtype[Any], largest: int | None) -> Pixels
 
 
 def pack(path: str, suffix: str) -> None:
-    """Replace a file by a stream of it, compressed as `suffix` says."""
-    packed, stream = f"{path}.packed", importlib.import_module(STREAM_MODULES[suffix])
+    """Replace a file by a stream of it, compressed as `suffix` says.
+
+    Raises
+    ------
+    MissingCodecError
+        If this Python was built without such streams.
+    """
+    packed, opener = f"{path}.packed", stream_opener(suffix, suffix)
     try:
-        with open(path, "rb") as source, stream.open(packed, "wb") as target:
+        with open(path, "rb") as source, opener(packed, "wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
         os.replace(packed, path)
     finally:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 from functools import partial
 from typing import IO, Any
 
-from .errors import MissingCodecError
-from .filenames import STREAM_MODULES
 from .sources import FileObjectSource, FileSource, Source, can_seek, is_url
-from .streams import StreamSource
+from .streams import StreamSource, stream_opener
 
 __all__ = ["open_source"]
 
@@ -96,10 +93,5 @@ def _opener_of(source: Source) -> Any:
     head = source.read(0, min(_MAGIC_BYTES, source.size))
     for magic, suffix in _MAGIC.items():
         if head.startswith(magic):
-            module = STREAM_MODULES[suffix]
-            try:
-                return importlib.import_module(module).open
-            except ImportError as error:
-                raise MissingCodecError(f"{source.name}: this Python was built without the module "
-                                        f"{module!r}") from error
+            return stream_opener(suffix, source.name)
     return None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 from collections.abc import Callable
-from typing import IO
+from contextlib import suppress
+from typing import IO, Any
 
-from .errors import MRCFormatError, MRCTruncatedError
+from .errors import MissingCodecError, MRCFormatError, MRCTruncatedError
+from .filenames import STREAM_MODULES
 from .locks import ForkSafeLock
 from .scratch import Scratch
 from .sources import Source
 
-__all__ = ["StreamSource"]
+__all__ = ["StreamSource", "stream_opener"]
 
 _STEP_BYTES = 1 << 20
 _LEAST_BYTES = 1 << 16
@@ -144,11 +147,31 @@ class StreamSource(Source):
             self.close()
 
 
+def stream_opener(suffix: str, what: str) -> Any:
+    """Return what opens streams of a kind, one of `STREAM_MODULES`; `what` is one, or needs it.
+
+    Raises
+    ------
+    MissingCodecError
+        If this Python was built without its module.
+    """
+    module = STREAM_MODULES[suffix]
+    try:
+        return importlib.import_module(module).open
+    except ImportError as error:
+        raise MissingCodecError(f"{what}: this Python was built without the module "
+                                f"{module!r}") from error
+
+
 def _is_damage(error: Exception) -> bool:
     """Return whether an error of a decompressor is about the stream, not about the disk."""
-    import lzma
     import zlib
 
     if isinstance(error, OSError):
         return error.errno is None
-    return isinstance(error, (zlib.error, lzma.LZMAError, ValueError))
+    kinds: tuple[type[Exception], ...] = (ValueError, zlib.error)
+    with suppress(ImportError):
+        import lzma
+
+        kinds += (lzma.LZMAError,)
+    return isinstance(error, kinds)

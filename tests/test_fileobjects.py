@@ -10,6 +10,7 @@ import os
 import pickle
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 import zipfile
@@ -24,6 +25,7 @@ from .builders import DATA, ramp
 from .checks import assert_identical, written
 
 IMAGE = ramp((3, 5, 7), "f4")
+SUFFIXES = {"bz2": ".bz2", "lzma": ".xz"}
 
 
 @pytest.mark.parametrize("compressor", [None, "zstd"])
@@ -310,3 +312,29 @@ def test_streams_that_this_python_can_not_read(module, tmp_path, monkeypatch):
         mrcz.readMRC(path)
     with path.open("rb") as file, pytest.raises(mrcz.MissingCodecError, match=f"'{module}'"):
         mrcz.readMRC(file)
+
+
+@pytest.mark.parametrize("missing", ["bz2", "lzma"])
+def test_commands_of_a_python_that_was_built_without_a_stream(missing, tmp_path):
+    script = f"""
+import sys
+sys.modules[{missing!r}] = None
+import gzip, mrcz, numpy as np
+from mrcz import cli
+mrcz.writeMRC(np.ones((2, 30, 40), "int16"), "a.mrc")
+assert cli.main(["info", "a.mrc"]) == 0
+assert cli.main(["convert", "a.mrc", "a.mrc.gz"]) == 0
+assert cli.main(["convert", "a.mrc", "b.mrc{SUFFIXES[missing]}"]) == 1
+data = gzip.compress(open("a.mrc", "rb").read())
+open("c.mrc", "wb").write(data[:20] + bytes(9) + data[29:])
+try:
+    mrcz.readMRC("c.mrc")
+except mrcz.MRCFormatError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True,
+                          text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == 0 and "c.mrc" in done.stdout, done.stderr
+    assert done.stderr == (f"mrcz convert: a.mrc: {SUFFIXES[missing]}: this Python was built "
+                           f"without the module '{missing}'\n")
+    assert sorted(os.listdir(tmp_path)) == ["a.mrc", "a.mrc.gz", "c.mrc"]

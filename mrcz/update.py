@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from typing import Any
 
+from .amending import header_changes
 from .arguments import frame_number
 from .checksums import checksum_of
 from .codec import CodecOptions, parse_options
@@ -322,24 +323,9 @@ class _Update:
     ) -> None:
         """Write the trailer, if there was one, and the header."""
         record = self.record
-        if nz != record.nz:
-            changes["nz"] = nz
-            per_item = self.reader.slices()
-            if per_item > 1 and nz % per_item:
-                raise ValueError(f"{record.path} holds items of {per_item} slices: "
-                                 f"{nz} frames don't divide into them")
-            cell = list(record.fields["cella"])  # x, y, z
-            if record.cell_has_dimensions or record.fields["mz"] <= 0:
-                cell[2] = record.pixelsize[0] * nz
-            else:
-                along = 2 - record.axes[0]  # of the cell's axes, where they may be permuted
-                name = ("mx", "my", "mz")[along]
-                if record.fields[name] == record.nz and per_item == 0:
-                    changes[name], cell[along] = nz, record.spacing[0] * nz
-                    if record.version is not None:
-                        changes["ispg"] = VOLUME  # one array: with ISPG 0 it would be a list
-            changes["cella"] = tuple(cell)
-        changes.update(self._statistics(nz, first, statistics))
+        changes |= header_changes(self.reader, statistics, first=first, nz=nz,
+                                  is_all=self.container.shape[0] == nz,
+                                  exact=self.options.exact)
         old = self.reader.source.read(0, HEADER_BYTES)
         head = amend(old, record.byteorder, **changes)
         if "packed_bytes" in changes:
@@ -350,43 +336,6 @@ class _Update:
             sink.write_at(end, trailer)
             sink.truncate(end + len(trailer))
         sink.write_at(0, head)
-
-    def _statistics(self, nz: int, first: int, fresh: Statistics) -> dict[str, float]:
-        """Return what the record is to say of the pixels; nothing where that stays as it is.
-
-        Parameters
-        ----------
-        nz : int
-            Frames of the file now.
-        first : int
-            Number of the first new frame.
-        fresh : Statistics
-            Of the new frames, or of the first of them where more was not asked for.
-        """
-        before = _statistics_of(self.record)
-        if first == 0:
-            whole, is_all = fresh, self.container.shape[0] == nz
-        elif before is None:
-            return {}
-        elif first < self.record.nz or not self.options.exact:
-            return {"rms": -1.0}  # what was of all frames is so no more
-        else:
-            whole, is_all = before + fresh, True
-        return {"dmin": whole.minimum, "dmax": whole.maximum, "dmean": whole.mean,
-                "rms": whole.rms if is_all else -1.0}
-
-
-def _statistics_of(record: Record) -> Statistics | None:
-    """Return those of all pixels, if the record has them: its RMS tells.
-
-    0 is the RMS of a constant, but in records of other programs also that of who knows none.
-    """
-    low, high, mean, rms = (record.fields[name] for name in ("dmin", "dmax", "dmean", "rms"))
-    is_ours = record.version is not None and record.version >= (1, 0)
-    if not (rms > 0 or (rms == 0 and low == high and is_ours)):
-        return None
-    count = record.nz * record.ny * record.nx
-    return Statistics(count, low, high, mean * count, rms * rms * count)
 
 
 def _spliced(

@@ -19,7 +19,6 @@ from .journal import ChangedSource, is_journal
 from .parallel import run_ordered, threads_of
 from .progress import Advance, shown, title_of
 from .reader import MRCReader
-from .recycling import empty
 from .sources import Source
 from .trailer import read_trailer, trailer_bytes, trailer_start
 
@@ -89,8 +88,8 @@ def verify(
         If the file can't be read.
     MissingCodecError
         If a package for the codec is not installed.
-    MemoryError
-        If there is no memory for a frame.
+    MRCError
+        If there is not enough memory for a frame.
 
     Examples
     --------
@@ -130,9 +129,7 @@ def check_file(
             reader.record.nz * reader.record.frame_bytes
         ) as advance:
             found.extend(_findings(reader, deep, threads, advance))
-    except MissingCodecError:  # which says nothing of the file
-        raise
-    except MRCError as error:
+    except MRCFormatError as error:  # others, as for want of memory, say nothing of the file
         found.append(_finding_of(error))
     return found
 
@@ -249,7 +246,7 @@ def _frame_findings(
     step = max(1, min(PIECE_BYTES // nbytes, nz // 256))  # so that a bar still moves
 
     def problem(frames: range) -> MRCError | None:
-        out = empty((len(frames), *reader.shape[1:]), reader.dtype)  # without memory: no damage
+        out = reader.allocate((len(frames), *reader.shape[1:]))  # want of memory is no damage
         try:
             decoder.read(frames, out, 1)
         except MRCError as error:

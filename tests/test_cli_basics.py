@@ -218,7 +218,8 @@ def test_odd_names(tmp_path, monkeypatch, capsys, name):
 def test_errors_of_writing_name_the_new_file(tmp_path):
     output = str(tmp_path / "new.mrcz")
     for number, name in ((errno.ENOSPC, None), (errno.ENOSPC, "temporary"), (errno.EIO, None)):
-        with pytest.raises(OSError) as caught, unfinished_file(output, "old.mrc", None) as path:
+        with (pytest.raises(OSError) as caught,
+              unfinished_file(output, "old.mrc", None, force=True) as path):
             raise OSError(number, os.strerror(number), *([path] if name else []))
         assert caught.value.filename == (output if number == errno.ENOSPC else None)
     assert not list(tmp_path.iterdir())

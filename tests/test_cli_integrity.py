@@ -95,7 +95,6 @@ def test_want_of_memory_is_no_damage(movie, capsys, monkeypatch):
     def refuse(shape, dtype):
         raise MemoryError
 
-    monkeypatch.setattr("mrcz.integrity.empty", refuse)
     monkeypatch.setattr("mrcz.reader.empty", refuse)
     assert main(["verify", str(movie)]) == 2
     output = capsys.readouterr()

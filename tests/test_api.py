@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import io
+import os
 import re
 import struct
 import subprocess

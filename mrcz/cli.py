@@ -50,9 +50,13 @@ class _Command(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._inside = True
         try:
-            return self.parse_known_intermixed_args(_without_separator(list(args)), namespace)
+            found, unknown = self.parse_known_intermixed_args(
+                _without_separator(list(args)), namespace)
         finally:
             self._inside = False
+        if unknown:  # told here, with the usage of the command and not that of all
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
 
 def _without_separator(args: list[str]) -> list[str]:

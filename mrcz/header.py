@@ -114,6 +114,7 @@ _LIST_LABEL_PATTERN = re.compile(re.escape(LIST_LABEL) + r"(\d+)")
 VOLUME, IMAGE_STACK, VOLUME_STACK = 1, 0, 401
 """Values of ISPG for data without crystal symmetry."""
 
+
 @dataclass(frozen=True)
 class Record(FrameLayout):
     """What the record of a file says, checked.

@@ -215,6 +215,13 @@ def test_odd_names(tmp_path, monkeypatch, capsys, name):
     assert capsys.readouterr().err == ""
 
 
+def test_an_unknown_option_is_told_with_the_usage_of_its_command(capsys):
+    assert main(["repair", "damaged.mrc", "-o", "new.mrc"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("usage: mrcz repair")
+    assert "mrcz repair: error: unrecognized arguments: -o" in said
+
+
 def test_errors_of_writing_name_the_new_file(tmp_path):
     output = str(tmp_path / "new.mrcz")
     for number, name in ((errno.ENOSPC, None), (errno.ENOSPC, "temporary"), (errno.EIO, None)):
